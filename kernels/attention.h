@@ -1,0 +1,34 @@
+/* attention.h - causal softmax attention over packed sequences.
+ *
+ * Layer: kernels. Letters as in gate.h.
+ */
+#ifndef MOE_KERNELS_ATTENTION_H
+#define MOE_KERNELS_ATTENTION_H
+
+#include <stddef.h>
+
+/* Head counts and width. Query head q reads key/value head q / (Q / G). */
+typedef struct {
+    size_t Q, G, D; /* Q a multiple of G */
+    float scale;    /* of the scores, usually 1 / sqrt(D) */
+} MoeAttentionShape;
+
+/* out[t] = softmax(scale * q[t] k[0..t]^T) v[0..t], within each sequence and head.
+ *
+ * Sequence s holds the tokens offsets[s] ... offsets[s + 1] - 1 of the packed arrays:
+ * q, out [T, Q, D]; k, v [T, G, D]; offsets [n_sequences + 1], rising, offsets[0] = 0.
+ * Keys are met block by block with a running maximum and sum (Milakov and Gimelshein, 2018,
+ * arXiv 1805.02867; Dao et al., 2022, arXiv 2205.14135), so beside its arguments it needs a
+ * constant amount of memory per thread, whatever the length. Work: 4*Q*D FLOP for each of the
+ * n(n+1)/2 pairs of a sequence of n (and as much again for the masked half of the diagonal blocks).
+ */
+void moe_attention_causal(size_t n_sequences, const size_t *offsets, const MoeAttentionShape *shape,
+                          const float *restrict q, const float *restrict k, const float *restrict v,
+                          float *restrict out);
+
+/* The same with whole rows of scores in double precision; the oracle. */
+void moe_attention_causal_ref(size_t n_sequences, const size_t *offsets,
+                              const MoeAttentionShape *shape, const float *q, const float *k,
+                              const float *v, float *out);
+
+#endif

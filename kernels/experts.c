@@ -1,0 +1,126 @@
+#include "config.h"
+
+#include "kernels/experts.h"
+
+#include "kernels/linear.h"
+#include "kernels/simd.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { ROWS = 256 };
+
+/* a[r][i] = silu(a[r][i]) * b[r][i], written to @out with row length @stride. */
+MOE_CLONES static void silu_times(size_t rows, size_t n, const float *a, const float *b, float *out,
+                                  size_t stride)
+{
+    for (size_t r = 0; r < rows; r++, a += n, b += n, out += stride) {
+        size_t i = 0;
+        for (; i + MOE_LANES <= n; i += MOE_LANES) {
+            MoeV8 x, y, e;
+            moe_v8_load(a + i, &x);
+            moe_v8_load(b + i, &y);
+            e = -x;
+            moe_v8_exp(&e, &e);
+            x = x / (1 + e) * y;
+            moe_v8_store(out + i, &x);
+        }
+        for (; i < n; i++) {
+            MoeV8 e;
+            moe_v8_set(-a[i], &e);
+            moe_v8_exp(&e, &e);
+            out[i] = a[i] / (1 + e[0]) * b[i];
+        }
+    }
+}
+
+static void product(size_t rows, size_t n, size_t cols, const float *x, const float *w, float *y,
+                    size_t y_stride)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)n, (int)cols, 1, x,
+                (int)cols, w, (int)cols, 0, y, (int)y_stride);
+}
+
+/* Columns [f, f + n) of one expert's hidden layer, for all of its rows. */
+static void up_tile(const MoeExpert *expert, size_t f, size_t n, size_t F, size_t rows,
+                    const float *x, float *hidden, float *tile, float *product_scratch)
+{
+    size_t H = expert->gate.cols;
+    const float *gate = moe_matrix_rows(&expert->gate, f, n, tile);
+    const float *up = moe_matrix_rows(&expert->up, f, n, tile + n * H);
+    for (size_t r = 0; r < rows; r += ROWS) {
+        size_t here = rows - r < ROWS ? rows - r : ROWS;
+        float *a = product_scratch, *b = product_scratch + ROWS * n;
+        product(here, n, H, x + r * H, gate, a, n);
+        product(here, n, H, x + r * H, up, b, n);
+        silu_times(here, n, a, b, hidden + r * F + f, F);
+    }
+}
+
+void moe_experts_swiglu(size_t E, size_t H, size_t F, const MoeExpert *experts,
+                        const uint32_t *restrict offsets, const float *restrict rows,
+                        float *restrict hidden, float *restrict rows_out)
+{
+    size_t up_width = moe_tile_rows(2 * H), down_width = moe_tile_rows(F);
+    size_t n_up = (F + up_width - 1) / up_width, n_down = (H + down_width - 1) / down_width;
+    size_t tile_floats = 2 * up_width * H > down_width * F ? 2 * up_width * H : down_width * F;
+    moe_blas_single();
+#pragma omp parallel
+    {
+        float *tile = moe_scratch(tile_floats * sizeof(float));
+        float *pair = moe_scratch(2 * ROWS * up_width * sizeof(float));
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < E * n_up; i++) {
+            size_t e = i / n_up, f = i % n_up * up_width, n_rows = offsets[e + 1] - offsets[e];
+            if (n_rows > 0)
+                up_tile(&experts[e], f, F - f < up_width ? F - f : up_width, F, n_rows,
+                        rows + offsets[e] * H, hidden + offsets[e] * F, tile, pair);
+        }
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < E * n_down; i++) {
+            size_t e = i / n_down, h = i % n_down * down_width,
+                   n_rows = offsets[e + 1] - offsets[e];
+            size_t n = H - h < down_width ? H - h : down_width;
+            if (n_rows > 0)
+                product(n_rows, n, F, hidden + offsets[e] * F,
+                        moe_matrix_rows(&experts[e].down, h, n, tile),
+                        rows_out + offsets[e] * H + h, H);
+        }
+        free(tile);
+        free(pair);
+    }
+}
+
+void moe_experts_swiglu_ref(size_t E, size_t H, size_t F, const MoeExpert *experts,
+                            const uint32_t *offsets, const float *rows, float *rows_out)
+{
+    float *gate = moe_scratch(F * H * sizeof(float)), *up = moe_scratch(F * H * sizeof(float));
+    float *down = moe_scratch(H * F * sizeof(float));
+    double *hidden = moe_scratch(F * sizeof(double));
+    for (size_t e = 0; e < E; e++) {
+        moe_widen(experts[e].gate.dtype, experts[e].gate.data, F * H, gate);
+        moe_widen(experts[e].up.dtype, experts[e].up.data, F * H, up);
+        moe_widen(experts[e].down.dtype, experts[e].down.data, H * F, down);
+        for (size_t p = offsets[e]; p < offsets[e + 1]; p++) {
+            for (size_t f = 0; f < F; f++) {
+                double a = 0, b = 0;
+                for (size_t h = 0; h < H; h++) {
+                    a += (double)gate[f * H + h] * rows[p * H + h];
+                    b += (double)up[f * H + h] * rows[p * H + h];
+                }
+                hidden[f] = a / (1 + exp(-a)) * b;
+            }
+            for (size_t h = 0; h < H; h++) {
+                double sum = 0;
+                for (size_t f = 0; f < F; f++)
+                    sum += down[h * F + f] * hidden[f];
+                rows_out[p * H + h] = (float)sum;
+            }
+        }
+    }
+    free(gate);
+    free(up);
+    free(down);
+    free(hidden);
+}

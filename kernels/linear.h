@@ -1,0 +1,29 @@
+/* linear.h - dense matrix products.
+ *
+ * Layer: kernels. Letters as in gate.h. GEMM is the CBLAS library's job; here the work is cut into
+ * tiles of a fixed size, each multiplied by one thread, so that results do not depend on the number
+ * of threads, and stored weights are widened to float next to the product that uses them.
+ */
+#ifndef MOE_KERNELS_LINEAR_H
+#define MOE_KERNELS_LINEAR_H
+
+#include "kernels/matrix.h"
+
+/* y[t] = w x[t]: y [T, N], x [T, w->cols], w [N, w->cols] stored in any type.
+ * Work: 2*T*N*cols FLOP. */
+void moe_linear(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y);
+
+/* y[t] += w x[t], otherwise the same. */
+void moe_linear_add(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y);
+
+/* The same in double precision; the oracle. */
+void moe_linear_ref(size_t T, const float *x, const MoeMatrix *w, float *y);
+
+/* How many rows of a matrix with @cols columns are widened at a time: the tile, as floats, fits a
+ * second-level cache. For experts.c. */
+size_t moe_tile_rows(size_t cols);
+
+/* Called once before the first product: one thread per product, ours are the threads. Cheap. */
+void moe_blas_single(void);
+
+#endif

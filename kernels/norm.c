@@ -1,0 +1,55 @@
+#include "config.h"
+
+#include "kernels/norm.h"
+
+#include "kernels/simd.h"
+
+#include <math.h>
+
+enum { ROWS = 64 };
+
+MOE_CLONES static void norm_rows(size_t T, size_t H, const float *x, const float *weight, float eps,
+                                 float *out)
+{
+    for (size_t t = 0; t < T; t++, x += H, out += H) {
+        MoeV8 sum, v;
+        moe_v8_set(0, &sum);
+        size_t h = 0;
+        for (; h + MOE_LANES <= H; h += MOE_LANES) {
+            moe_v8_load(x + h, &v);
+            sum += v * v;
+        }
+        float total = moe_v8_sum(&sum);
+        for (; h < H; h++)
+            total += x[h] * x[h];
+        float scale = 1 / sqrtf(total / (float)H + eps);
+        for (h = 0; h < H; h++)
+            out[h] = x[h] * scale * weight[h];
+    }
+}
+
+void moe_rmsnorm(size_t T, size_t H, const float *x, const float *weight, float eps, float *out)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t t = 0; t < T; t += ROWS)
+        norm_rows(T - t < ROWS ? T - t : ROWS, H, x + t * H, weight, eps, out + t * H);
+}
+
+void moe_clip(size_t n, float limit, float *x)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++)
+        x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+}
+
+void moe_rmsnorm_ref(size_t T, size_t H, const float *x, const float *weight, float eps, float *out)
+{
+    for (size_t t = 0; t < T; t++) {
+        double sum = 0;
+        for (size_t h = 0; h < H; h++)
+            sum += (double)x[t * H + h] * x[t * H + h];
+        double scale = 1 / sqrt(sum / (double)H + eps);
+        for (size_t h = 0; h < H; h++)
+            out[t * H + h] = (float)(x[t * H + h] * scale * weight[h]);
+    }
+}

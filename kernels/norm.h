@@ -1,0 +1,23 @@
+/* norm.h - root-mean-square normalisation and clipping.
+ *
+ * Layer: kernels. Letters as in gate.h.
+ */
+#ifndef MOE_KERNELS_NORM_H
+#define MOE_KERNELS_NORM_H
+
+#include <stddef.h>
+
+/* out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight   (Zhang and Sennrich, 2019, arXiv 1910.07467)
+ *
+ * x, out [T, H] (may be the same array), weight [H], eps > 0.
+ * Work: 4*T*H FLOP; bytes: 8*T*H. */
+void moe_rmsnorm(size_t T, size_t H, const float *x, const float *weight, float eps, float *out);
+
+/* The same in double precision; the oracle. */
+void moe_rmsnorm_ref(size_t T, size_t H, const float *x, const float *weight, float eps,
+                     float *out);
+
+/* x[i] = min(max(x[i], -limit), limit) for i < n; limit > 0 (OLMoE's clip_qkv). */
+void moe_clip(size_t n, float limit, float *x);
+
+#endif

@@ -1,0 +1,94 @@
+#include "config.h"
+
+#include "kernels/permute.h"
+
+#include "kernels/simd.h"
+
+#include <string.h>
+
+enum { ROWS = 64 };
+
+void moe_permute_plan(size_t T, size_t K, size_t E, const uint16_t *restrict experts,
+                      uint32_t *restrict offsets, uint32_t *restrict slots)
+{
+    memset(offsets, 0, (E + 1) * sizeof(*offsets));
+    for (size_t p = 0; p < T * K; p++)
+        offsets[experts[p] + 1]++;
+    for (size_t e = 0; e < E; e++)
+        offsets[e + 1] += offsets[e];
+    /* offsets[e] runs through expert e's slots, and ends where e + 1 begins: shift back afterwards.
+     */
+    for (size_t p = 0; p < T * K; p++)
+        slots[p] = offsets[experts[p]]++;
+    memmove(offsets + 1, offsets, E * sizeof(*offsets));
+    offsets[0] = 0;
+}
+
+void moe_permute_rows(size_t T, size_t K, size_t H, const float *restrict x,
+                      const uint32_t *restrict slots, float *restrict out)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t t = 0; t < T; t++)
+        for (size_t j = 0; j < K; j++)
+            memcpy(out + slots[t * K + j] * H, x + t * H, H * sizeof(float));
+}
+
+MOE_CLONES static void combine_rows(size_t T, size_t K, size_t H, const float *restrict rows,
+                                    const uint32_t *restrict slots, const float *restrict weights,
+                                    float *restrict y)
+{
+    for (size_t t = 0; t < T; t++) {
+        for (size_t j = 0; j < K; j++) {
+            const float *row = rows + slots[t * K + j] * H;
+            float weight = weights[t * K + j];
+            for (size_t h = 0; h < H; h++)
+                y[t * H + h] += weight * row[h];
+        }
+    }
+}
+
+void moe_combine_rows(size_t T, size_t K, size_t H, const float *restrict rows,
+                      const uint32_t *restrict slots, const float *restrict weights,
+                      float *restrict y)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t t = 0; t < T; t += ROWS)
+        combine_rows(T - t < ROWS ? T - t : ROWS, K, H, rows, slots + t * K, weights + t * K,
+                     y + t * H);
+}
+
+void moe_permute_plan_ref(size_t T, size_t K, size_t E, const uint16_t *experts, uint32_t *offsets,
+                          uint32_t *slots)
+{
+    uint32_t slot = 0;
+    for (size_t e = 0; e < E; e++) {
+        offsets[e] = slot;
+        for (size_t p = 0; p < T * K; p++)
+            if (experts[p] == e)
+                slots[p] = slot++;
+    }
+    offsets[E] = slot;
+}
+
+void moe_permute_rows_ref(size_t T, size_t K, size_t H, const float *x, const uint32_t *slots,
+                          float *out)
+{
+    for (size_t slot = 0; slot < T * K; slot++)
+        for (size_t p = 0; p < T * K; p++)
+            if (slots[p] == slot)
+                for (size_t h = 0; h < H; h++)
+                    out[slot * H + h] = x[p / K * H + h];
+}
+
+void moe_combine_rows_ref(size_t T, size_t K, size_t H, const float *rows, const uint32_t *slots,
+                          const float *weights, float *y)
+{
+    for (size_t t = 0; t < T; t++) {
+        for (size_t h = 0; h < H; h++) {
+            double sum = y[t * H + h];
+            for (size_t j = 0; j < K; j++)
+                sum += (double)weights[t * K + j] * rows[slots[t * K + j] * H + h];
+            y[t * H + h] = (float)sum;
+        }
+    }
+}

@@ -1,0 +1,40 @@
+/* permute.h - tokens in expert order, and back.
+ *
+ * Layer: kernels. Letters as in gate.h. A pair is one (token, chosen expert); a slot is a pair's
+ * place when all pairs are sorted by expert, pairs of one expert in token order.
+ */
+#ifndef MOE_KERNELS_PERMUTE_H
+#define MOE_KERNELS_PERMUTE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Sorts the pairs: expert e owns the slots offsets[e] ... offsets[e + 1] - 1, and pair (t, j) has
+ * slot slots[t*K + j].
+ * experts [T, K], each < E, distinct within a token; offsets [E + 1]; slots [T, K]; T*K < 2^32.
+ * Work: two passes over the pairs (a counting sort). */
+void moe_permute_plan(size_t T, size_t K, size_t E, const uint16_t *restrict experts,
+                      uint32_t *restrict offsets, uint32_t *restrict slots);
+
+/* Copies each token's row to its K slots: out[slots[t*K + j]] = x[t].
+ * x [T, H]; out [T*K, H]. Bytes: 4*T*H read, 4*T*K*H written. */
+void moe_permute_rows(size_t T, size_t K, size_t H, const float *restrict x,
+                      const uint32_t *restrict slots, float *restrict out);
+
+/* Adds each token's weighted rows to y, in the order of its experts:
+ * y[t] += sum over j of weights[t*K + j] * rows[slots[t*K + j]].
+ * rows [T*K, H]; weights [T, K]; y [T, H]. Work: 2*T*K*H FLOP. */
+void moe_combine_rows(size_t T, size_t K, size_t H, const float *restrict rows,
+                      const uint32_t *restrict slots, const float *restrict weights,
+                      float *restrict y);
+
+/* The same, slowly: the plan by scanning for each expert, the sum in double precision; the oracles.
+ */
+void moe_permute_plan_ref(size_t T, size_t K, size_t E, const uint16_t *experts, uint32_t *offsets,
+                          uint32_t *slots);
+void moe_permute_rows_ref(size_t T, size_t K, size_t H, const float *x, const uint32_t *slots,
+                          float *out);
+void moe_combine_rows_ref(size_t T, size_t K, size_t H, const float *rows, const uint32_t *slots,
+                          const float *weights, float *y);
+
+#endif

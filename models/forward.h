@@ -1,0 +1,66 @@
+/* forward.h - runs a checkpoint over a batch, block by block, and reports its routing.
+ *
+ * Layer: models. All tokens go through block l before block l + 1 is touched, so the weights are
+ * read once, from the mapping, and memory is the batch's states, one group's attention and one
+ * chunk's experts. Results do not depend on the number of threads.
+ */
+#ifndef MOE_MODELS_FORWARD_H
+#define MOE_MODELS_FORWARD_H
+
+#include "models/family.h"
+#include "sim/base/progress.h"
+
+/* What the time goes to, for benchmarks and --verbose. */
+typedef enum {
+    MOE_STAGE_NORM,
+    MOE_STAGE_PROJECTIONS, /* q, k, v and output */
+    MOE_STAGE_ROPE,
+    MOE_STAGE_ATTENTION,
+    MOE_STAGE_ROUTER,
+    MOE_STAGE_GATE,
+    MOE_STAGE_PERMUTE,
+    MOE_STAGE_EXPERTS,
+    MOE_STAGE_COMBINE,
+    MOE_STAGE_HEAD,
+    MOE_STAGE_CHECK, /* of weights and logits for NaN */
+    MOE_STAGE_COUNT
+} MoeStage;
+
+const char *moe_stage_name(MoeStage stage);
+
+/* What the router of one block decided, for all T tokens of the batch; K = num_experts_per_tok. */
+typedef struct {
+    int layer;               /* index of the block */
+    const uint16_t *experts; /* [T, K] */
+    const float *weights;    /* [T, K] */
+    const float *hidden;     /* [T, hidden_size]: what the router saw; NULL unless wanted */
+    const float *logits;     /* [T, num_experts], before softmax; NULL unless wanted */
+} MoeRouting;
+
+/* Called after each block with experts; the arrays are valid during the call.
+ * Returning FALSE with @error set ends the run. */
+typedef gboolean (*MoeRoutingFunc)(void *user, const MoeRouting *routing, GError **error);
+
+typedef struct {
+    const MoeModel *model; /* with a family */
+    MoeWeights *weights;
+    const guint32 *ids; /* [T] */
+    gsize n_sequences;
+    const gsize *offsets; /* [n_sequences + 1]: sequence s is ids[offsets[s] ... offsets[s + 1]) */
+    MoeRoutingFunc routing;
+    void *user;
+    gboolean want_hidden, want_logits; /* in MoeRouting */
+    const gsize *head_tokens; /* [n_head_tokens]: tokens whose next-token logits are wanted */
+    gsize n_head_tokens;
+    float *head_out;       /* [n_head_tokens, vocab_size] */
+    gsize scratch_bytes;   /* for a chunk of tokens on their way through the experts; 0: 512 MiB */
+    double *seconds;       /* [MOE_STAGE_COUNT], added to; NULL: not measured */
+    MoeProgress *progress; /* told tokens times blocks */
+} MoeForward;
+
+/* Runs the batch. Errors: MOE_ERROR_INPUT (an id outside the vocabulary, tensors missing,
+ * superfluous or of another shape, weights or router logits that are not finite), or what routing()
+ * set. */
+gboolean moe_forward(const MoeForward *job, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+#endif

@@ -1,0 +1,234 @@
+#include "config.h"
+
+#include "models/model.h"
+
+#include "models/family.h"
+#include "sim/base/file.h"
+#include "sim/base/json.h"
+#include "sim/base/preset.h"
+#include "sim/base/yaml.h"
+
+#include <string.h>
+
+enum { LARGEST_CONFIG = 4 << 20 };
+
+typedef struct {
+    char *name, *source;
+    MoeModelShape shape;
+} ModelFile;
+
+static const char *const *attention_names(void)
+{
+    static const char *const names[] = {"gqa", "mla", NULL};
+    return names;
+}
+
+static const char *const *dtype_names(void)
+{
+    static const char *const names[] = {"f32", "f16", "bf16", NULL};
+    return names;
+}
+
+#define SHAPE(member) offsetof(ModelFile, shape.member)
+#define WIDTH         .min = 1, .max = 1 << 20
+
+const MoeField moe_model_fields[] = {
+    {"name", MOE_FIELD_STRING, offsetof(ModelFile, name), .doc = "what reports call the model"},
+    {"source", MOE_FIELD_STRING, offsetof(ModelFile, source), .doc = "where the figures are from"},
+    {"hidden_size", MOE_FIELD_INT, SHAPE(hidden_size), WIDTH, .doc = "width of a token's state"},
+    {"num_hidden_layers", MOE_FIELD_INT, SHAPE(num_hidden_layers), .min = 1, .max = 4096,
+     .doc = "blocks"},
+    {"vocab_size", MOE_FIELD_INT, SHAPE(vocab_size), .min = 1, .max = 1 << 24, .doc = "tokens"},
+    {"attention", MOE_FIELD_CHOICE, SHAPE(attention), "gqa", .choices = attention_names,
+     .doc = "grouped-query or latent attention"},
+    {"num_attention_heads", MOE_FIELD_INT, SHAPE(num_attention_heads), WIDTH, .doc = "query heads"},
+    {"num_key_value_heads", MOE_FIELD_INT, SHAPE(num_key_value_heads), "", WIDTH,
+     .doc = "gqa: key/value heads"},
+    {"head_dim", MOE_FIELD_INT, SHAPE(head_dim), "", WIDTH, .doc = "gqa: width of a head"},
+    {"q_lora_rank", MOE_FIELD_INT, SHAPE(q_lora_rank), "", .max = 1 << 20,
+     .doc = "mla: width of the compressed queries"},
+    {"kv_lora_rank", MOE_FIELD_INT, SHAPE(kv_lora_rank), "", WIDTH,
+     .doc = "mla: width of the compressed keys and values"},
+    {"qk_nope_head_dim", MOE_FIELD_INT, SHAPE(qk_nope_head_dim), "", WIDTH,
+     .doc = "mla: width of a head without positions"},
+    {"qk_rope_head_dim", MOE_FIELD_INT, SHAPE(qk_rope_head_dim), "", WIDTH,
+     .doc = "mla: width of the part with positions"},
+    {"v_head_dim", MOE_FIELD_INT, SHAPE(v_head_dim), "", WIDTH,
+     .doc = "mla: width of a value head"},
+    {"num_experts", MOE_FIELD_INT, SHAPE(num_experts), .min = 1, .max = 65535,
+     .doc = "routed experts of a block"},
+    {"num_experts_per_tok", MOE_FIELD_INT, SHAPE(num_experts_per_tok), .min = 1, .max = 256,
+     .doc = "top-k"},
+    {"moe_intermediate_size", MOE_FIELD_INT, SHAPE(moe_intermediate_size), WIDTH,
+     .doc = "width of an expert"},
+    {"shared_expert_intermediate_size", MOE_FIELD_INT, SHAPE(shared_expert_intermediate_size), "0",
+     .max = 1 << 20, .doc = "width of all shared experts together"},
+    {"first_k_dense_replace", MOE_FIELD_INT, SHAPE(first_k_dense_replace), "0", .max = 4096,
+     .doc = "dense blocks before the first with experts"},
+    {"intermediate_size", MOE_FIELD_INT, SHAPE(intermediate_size), "", WIDTH,
+     .doc = "width of their FFN"},
+    {"max_position_embeddings", MOE_FIELD_INT, SHAPE(max_position_embeddings), .min = 1,
+     .max = 1 << 30, .doc = "context, tokens"},
+    {"tie_word_embeddings", MOE_FIELD_BOOL, SHAPE(tie_word_embeddings), "false",
+     .doc = "LM head = embedding"},
+    {"dtype", MOE_FIELD_CHOICE, SHAPE(dtype), "bf16", .choices = dtype_names,
+     .doc = "of the weights"},
+    {NULL},
+};
+
+static gboolean check_attention(const MoeModelShape *s, GError **error)
+{
+    if (s->attention == MOE_ATTENTION_GQA) {
+        if (s->num_key_value_heads < 1 || s->head_dim < 1)
+            return moe_fail(error, MOE_ERROR_INPUT,
+                            "attention gqa needs num_key_value_heads and head_dim");
+        if (s->num_attention_heads % s->num_key_value_heads != 0)
+            return moe_fail(error, MOE_ERROR_INPUT,
+                            "num_attention_heads %" G_GINT64_FORMAT
+                            " is not a multiple of num_key_value_heads %" G_GINT64_FORMAT,
+                            s->num_attention_heads, s->num_key_value_heads);
+        return TRUE;
+    }
+    if (s->kv_lora_rank < 1 || s->qk_nope_head_dim < 1 || s->qk_rope_head_dim < 1 ||
+        s->v_head_dim < 1)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "attention mla needs kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, "
+                        "v_head_dim");
+    return TRUE;
+}
+
+gboolean moe_model_shape_check(const MoeModelShape *s, GError **error)
+{
+    if (s->num_experts_per_tok > s->num_experts)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "num_experts_per_tok %" G_GINT64_FORMAT
+                        " is more than num_experts %" G_GINT64_FORMAT,
+                        s->num_experts_per_tok, s->num_experts);
+    if (s->first_k_dense_replace >= s->num_hidden_layers)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "first_k_dense_replace %" G_GINT64_FORMAT
+                        " leaves no block with experts; num_hidden_layers is %" G_GINT64_FORMAT,
+                        s->first_k_dense_replace, s->num_hidden_layers);
+    if (s->first_k_dense_replace > 0 && s->intermediate_size < 1)
+        return moe_fail(error, MOE_ERROR_INPUT, "dense blocks need intermediate_size");
+    return check_attention(s, error);
+}
+
+static char *folder_name(const char *path)
+{
+    g_autofree char *full = g_canonicalize_filename(path, NULL);
+    return g_path_get_basename(full);
+}
+
+static MoeModel *load_shapes(const char *path, GError **error)
+{
+    g_autoptr(MoeNode) root = moe_yaml_load(path, error);
+    ModelFile file = {0};
+    if (root == NULL || !moe_fields_read(moe_model_fields, root, path, &file, error))
+        return NULL;
+    MoeModel *model = g_new0(MoeModel, 1);
+    model->name = file.name;
+    model->source = file.source;
+    model->path = g_strdup(path);
+    model->shape = file.shape;
+    return model;
+}
+
+static MoeModel *load_config(const char *folder, const char *path, GError **error)
+{
+    g_autoptr(MoeNode) config = moe_json_load_nodes(path, LARGEST_CONFIG, error);
+    if (config == NULL)
+        return NULL;
+    g_autoptr(MoeModel) model = g_new0(MoeModel, 1);
+    model->name = folder_name(folder);
+    model->path = g_strdup(folder);
+    model->family = moe_family_find(config, error);
+    MoeDtype dtype;
+    if (model->family == NULL || !model->family->configure(config, model, error) ||
+        !moe_family_dtype(config, &dtype, error))
+        return NULL;
+    model->shape.dtype = dtype;
+    return g_steal_pointer(&model);
+}
+
+static MoeModel *load_path(const char *path, GError **error)
+{
+    if (!g_file_test(path, G_FILE_TEST_IS_DIR)) {
+        g_autofree char *folder = g_path_get_dirname(path);
+        return g_str_has_suffix(path, ".json") ? load_config(folder, path, error)
+                                               : load_shapes(path, error);
+    }
+    g_autofree char *config = g_build_filename(path, "config.json", NULL);
+    g_autofree char *shapes = g_build_filename(path, "shapes.yaml", NULL);
+    if (g_file_test(config, G_FILE_TEST_EXISTS))
+        return load_config(path, config, error);
+    if (g_file_test(shapes, G_FILE_TEST_EXISTS))
+        return load_shapes(shapes, error);
+    moe_fail(error, MOE_ERROR_INPUT, "%s: neither config.json nor shapes.yaml is there", path);
+    return NULL;
+}
+
+MoeModel *moe_model_load(const char *name, const char *base_dir, GError **error)
+{
+    g_autofree char *path = moe_preset_find(name, "models/presets", "", "model", base_dir, error);
+    g_autoptr(MoeModel) model = path != NULL ? load_path(path, error) : NULL;
+    if (model == NULL)
+        return NULL;
+    if (!moe_model_shape_check(&model->shape, error)) {
+        g_prefix_error(error, "%s: ", path);
+        return NULL;
+    }
+    return g_steal_pointer(&model);
+}
+
+void moe_model_free(MoeModel *model)
+{
+    if (model == NULL)
+        return;
+    g_free(model->name);
+    g_free(model->path);
+    g_free(model->source);
+    g_free(model->config);
+    g_free(model);
+}
+
+gint64 moe_model_moe_layers(const MoeModelShape *s)
+{
+    return s->num_hidden_layers - s->first_k_dense_replace;
+}
+
+gint64 moe_model_attention_parameters(const MoeModelShape *s)
+{
+    gint64 heads = s->num_attention_heads, hidden = s->hidden_size;
+    if (s->attention == MOE_ATTENTION_GQA)
+        return 2 * hidden * heads * s->head_dim + 2 * hidden * s->num_key_value_heads * s->head_dim;
+    gint64 q_width = heads * (s->qk_nope_head_dim + s->qk_rope_head_dim);
+    gint64 q = s->q_lora_rank > 0 ? s->q_lora_rank * (hidden + q_width) : hidden * q_width;
+    gint64 kv = hidden * (s->kv_lora_rank + s->qk_rope_head_dim) +
+                s->kv_lora_rank * heads * (s->qk_nope_head_dim + s->v_head_dim);
+    return q + kv + heads * s->v_head_dim * hidden;
+}
+
+/* Everything but the routed experts and the embedding rows. */
+static gint64 common_parameters(const MoeModelShape *s)
+{
+    gint64 blocks = s->num_hidden_layers * moe_model_attention_parameters(s);
+    gint64 dense = s->first_k_dense_replace * 3 * s->hidden_size * s->intermediate_size;
+    gint64 router = s->hidden_size * s->num_experts;
+    gint64 shared = 3 * s->hidden_size * s->shared_expert_intermediate_size;
+    return blocks + dense + moe_model_moe_layers(s) * (router + shared) +
+           s->vocab_size * s->hidden_size;
+}
+
+gint64 moe_model_parameters(const MoeModelShape *s)
+{
+    gint64 expert = 3 * s->hidden_size * s->moe_intermediate_size;
+    gint64 embedding = s->tie_word_embeddings ? 0 : s->vocab_size * s->hidden_size;
+    return common_parameters(s) + moe_model_moe_layers(s) * s->num_experts * expert + embedding;
+}
+
+gint64 moe_model_active_parameters(const MoeModelShape *s)
+{
+    gint64 expert = 3 * s->hidden_size * s->moe_intermediate_size;
+    return common_parameters(s) + moe_model_moe_layers(s) * s->num_experts_per_tok * expert;
+}

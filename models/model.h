@@ -1,0 +1,71 @@
+/* model.h - what a model is: its shapes, and, for a checkpoint, how to run it.
+ *
+ * Layer: models. A model comes from a Hugging Face folder (config.json, weights) or from a file of
+ * shapes alone (shapes.yaml), which is enough to price its steps but not to trace its routing.
+ */
+#ifndef MOE_MODELS_MODEL_H
+#define MOE_MODELS_MODEL_H
+
+#include "kernels/matrix.h"
+#include "sim/base/field.h"
+
+typedef enum {
+    MOE_ATTENTION_GQA, /* multi-head, grouped-query or multi-query */
+    MOE_ATTENTION_MLA, /* multi-head latent attention (DeepSeek-V2, arXiv 2405.04434) */
+} MoeAttentionKind;
+
+/* Shapes under the names that config.json files use; widths count elements. */
+typedef struct {
+    gint64 hidden_size, num_hidden_layers, vocab_size;
+    int attention; /* MoeAttentionKind */
+    gint64 num_attention_heads;
+    gint64 num_key_value_heads, head_dim; /* GQA */
+    gint64 q_lora_rank, kv_lora_rank;     /* MLA; q_lora_rank 0: queries are not compressed */
+    gint64 qk_nope_head_dim, qk_rope_head_dim, v_head_dim;
+    gint64 num_experts, num_experts_per_tok; /* routed */
+    gint64 moe_intermediate_size;            /* width of one routed expert */
+    gint64 shared_expert_intermediate_size;  /* of all shared experts together; 0: none */
+    gint64 first_k_dense_replace;            /* blocks at the start that have a dense FFN instead */
+    gint64 intermediate_size;                /* width of that dense FFN */
+    gint64 max_position_embeddings;
+    gboolean tie_word_embeddings;
+    int dtype; /* MoeDtype of the stored weights */
+} MoeModelShape;
+
+typedef struct MoeFamily MoeFamily;
+
+typedef struct {
+    char *name;   /* of the folder or preset */
+    char *path;   /* the folder, or the file of shapes */
+    char *source; /* where the shapes are from; NULL: config.json */
+    MoeModelShape shape;
+    const MoeFamily *family; /* NULL: shapes only */
+    void *config;            /* the family's own numbers; freed with g_free() */
+} MoeModel;
+
+/* Loads the preset or path @name: a folder with config.json or shapes.yaml, or one of these files.
+ * Paths are relative to @base_dir (NULL: the working folder). Weights are not touched.
+ * Free with moe_model_free(). Errors: MOE_ERROR_INPUT; NULL then. */
+MoeModel *moe_model_load(const char *name, const char *base_dir,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void moe_model_free(MoeModel *model);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeModel, moe_model_free)
+
+/* The rows of shapes.yaml, for `moesim show --keys model`. */
+extern const MoeField moe_model_fields[];
+
+/* Checks what no single key shows (heads a multiple of key/value heads, k <= experts ...).
+ * Errors: MOE_ERROR_INPUT, prefixed by nothing. */
+gboolean moe_model_shape_check(const MoeModelShape *shape, GError **error);
+
+/* Parameters in all, and those that one token uses (embedding rows apart, LM head included). */
+gint64 moe_model_parameters(const MoeModelShape *shape);
+gint64 moe_model_active_parameters(const MoeModelShape *shape);
+
+/* Parameters of the attention of one block, norms left out. */
+gint64 moe_model_attention_parameters(const MoeModelShape *shape);
+
+/* How many blocks have experts. */
+gint64 moe_model_moe_layers(const MoeModelShape *shape);
+
+#endif

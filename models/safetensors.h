@@ -1,0 +1,78 @@
+/* safetensors.h - reads and writes the safetensors format.
+ *
+ * Layer: models. Format: 8 bytes little-endian header length, a JSON header {name: {dtype, shape,
+ * data_offsets}}, the data (github.com/huggingface/safetensors, README "Format"). Read by mmap; a
+ * header that lies is refused with the tensor and the offset.
+ */
+#ifndef MOE_MODELS_SAFETENSORS_H
+#define MOE_MODELS_SAFETENSORS_H
+
+#include "kernels/matrix.h"
+#include "sim/base/error.h"
+
+typedef enum {
+    MOE_ST_BOOL,
+    MOE_ST_U8,
+    MOE_ST_I8,
+    MOE_ST_F8_E4M3,
+    MOE_ST_F8_E5M2,
+    MOE_ST_U16,
+    MOE_ST_I16,
+    MOE_ST_F16,
+    MOE_ST_BF16,
+    MOE_ST_U32,
+    MOE_ST_I32,
+    MOE_ST_F32,
+    MOE_ST_U64,
+    MOE_ST_I64,
+    MOE_ST_F64,
+} MoeStType;
+
+/* "F32"; bytes of one element. */
+const char *moe_st_type_name(MoeStType type);
+size_t moe_st_type_size(MoeStType type);
+
+/* The matrix type that @type is, or FALSE when kernels do not read it. */
+gboolean moe_st_type_dtype(MoeStType type, MoeDtype *dtype_out);
+
+enum { MOE_ST_MOST_DIMS = 8 };
+
+typedef struct {
+    const char *name;
+    MoeStType type;
+    int n_dims;
+    gint64 dims[MOE_ST_MOST_DIMS];
+    gint64 n_elements;
+    const void *data; /* aligned to the element size */
+} MoeTensor;
+
+typedef struct MoeSafetensors MoeSafetensors;
+
+/* Opens @path and checks its header: length (at most 100 MB and inside the file), strict JSON,
+ * known types, shapes that fill their offsets, data without gaps or overlaps, to the end of the
+ * file. Free with moe_safetensors_free(). Errors: MOE_ERROR_INPUT; NULL then. */
+MoeSafetensors *moe_safetensors_open(const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void moe_safetensors_free(MoeSafetensors *file);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeSafetensors, moe_safetensors_free)
+
+/* The tensors in the order of their data; the one called @name or NULL; the metadata value of @key
+ * or NULL; the file's path. Borrowed. */
+const MoeTensor *moe_safetensors_tensors(const MoeSafetensors *file, guint *n_out);
+const MoeTensor *moe_safetensors_find(const MoeSafetensors *file, const char *name);
+const char *moe_safetensors_metadata(const MoeSafetensors *file, const char *key);
+const char *moe_safetensors_path(const MoeSafetensors *file);
+
+/* Writes @n tensors (in this order of data when types are of one size; larger elements come first,
+ * as the reference writer does) and the metadata, pairs of key and value, NULL-terminated or NULL.
+ * Errors: MOE_ERROR_FAILED. */
+gboolean moe_safetensors_write(const char *path, gboolean force, const MoeTensor *tensors, guint n,
+                               const char *const *metadata,
+                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Checks that @tensor, found or not, has @n_dims dimensions dims (-1: any size) and one of the
+ * types of the bit mask @types (1 << MoeStType). @where is the file, @name the tensor, for the
+ * message. Errors: MOE_ERROR_INPUT. */
+gboolean moe_tensor_check(const MoeTensor *tensor, const char *where, const char *name, guint types,
+                          int n_dims, const gint64 *dims, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+#endif

@@ -1,0 +1,46 @@
+/* weights.h - the tensors of a model folder as the Hugging Face Hub lays it out.
+ *
+ * Layer: models. model.safetensors, or shards named by model.safetensors.index.json; nothing is
+ * copied.
+ */
+#ifndef MOE_MODELS_WEIGHTS_H
+#define MOE_MODELS_WEIGHTS_H
+
+#include "models/safetensors.h"
+
+typedef struct MoeWeights MoeWeights;
+
+/* Opens every shard of the model in @folder. Free with moe_weights_free().
+ * Errors: MOE_ERROR_INPUT (no weights, a missing shard, a shard's name with a path in it, a tensor
+ * in two shards or not where the index says); NULL then. */
+MoeWeights *moe_weights_open(const char *folder, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void moe_weights_free(MoeWeights *weights);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeWeights, moe_weights_free)
+
+/* The matrix @name, [rows, cols], of type f32, f16 or bf16. Borrowed data.
+ * Errors: MOE_ERROR_INPUT (missing, other shape or type). */
+gboolean moe_weights_matrix(MoeWeights *weights, const char *name, gint64 rows, gint64 cols,
+                            MoeMatrix *matrix_out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The vector @name of @n elements as floats; owned by @weights. NULL with MOE_ERROR_INPUT. */
+const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n,
+                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Whether there is a tensor @name. */
+gboolean moe_weights_has(const MoeWeights *weights, const char *name);
+
+/* Fails with MOE_ERROR_INPUT when a tensor was never asked for, unless its name ends in one of the
+ * NULL-terminated @ignored: a checkpoint that holds more than the family knows is another model. */
+gboolean moe_weights_check_used(const MoeWeights *weights, const char *const *ignored,
+                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Fails with MOE_ERROR_INPUT, naming tensor and element, when @matrix (of these weights) holds a
+ * NaN or an infinity. Reads all of it. */
+gboolean moe_weights_check_finite(const MoeWeights *weights, const MoeMatrix *matrix,
+                                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* What tells this checkpoint from another: "sha256:..." over the digests of config.json and all
+ * shards (moe_file_digest()). Free with g_free(); NULL with MOE_ERROR_INPUT. */
+char *moe_weights_digest(const MoeWeights *weights, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+#endif

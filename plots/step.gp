@@ -1,0 +1,46 @@
+# step.gp - where the time goes: one bar per block, its phases stacked, all steps added up.
+#
+# Given: run (a run's folder); terminal and output are set. Reads layers.csv, columns
+# 1 step, 2 layer, 3 phase, 6 seconds. The fills differ in lightness, so that they can be told apart in
+# greyscale.
+
+set datafile separator ","
+csv = run . "/layers.csv"
+
+phases = "attention router dispatch shared experts combine dense head"
+array label[8] = ["attention", "router", "dispatch", "shared experts", "experts", "combine", \
+                  "dense FFN", "LM head"]
+array color[8] = ["#08306b", "#525252", "#e6550d", "#ffffff", "#9ecae1", "#fdd0a2", "#969696", "#f0f0f0"]
+order(name) = sum [i = 1:8] (word(phases, i) eq name ? i : 0)
+
+# What is outside of the blocks is drawn behind the last one.
+stats csv using 2 skip 1 nooutput
+blocks = STATS_max + 1
+place(layer) = layer < 0 ? blocks : layer
+
+array used[8]
+do for [i = 1:8] {
+    stats csv using (order(strcol(3)) == i ? $6 : 0) skip 1 nooutput
+    used[i] = STATS_sum > 0
+}
+
+set boxwidth 0.85
+set style fill solid 1.0 border rgb "black"
+set border 3 lw 0.7
+set xlabel "block" offset 0, 0.4
+set ylabel "time (µs)" offset 0.8
+set xrange [-0.7:blocks + 0.7]
+set yrange [0:*]
+set xtics out nomirror scale 0.5 offset 0, 0.3
+set for [b = 0:blocks - 1:(blocks > 40 ? 10 : blocks > 12 ? 5 : 1)] xtics (sprintf("%d", b) b)
+set xtics add ("head" blocks)
+set ytics out nomirror scale 0.5
+set grid ytics lt 1 lw 0.4 lc rgb "#d0d0d0"
+set key outside top center horizontal Left reverse samplen 1.5 width 1 spacing 1.1
+
+# Bars of phases 1 ... i together, drawn over each other from all of them down to the first; the legend
+# comes first, in the order of the stack.
+plot for [i = 1:8] NaN with boxes fc rgb color[i] title (used[i] ? label[i] : ""), \
+    for [j = 1:8] csv \
+        using (place($2)):(used[9 - j] && order(strcol(3)) <= 9 - j ? $6 * 1e6 : 0) skip 1 \
+        smooth frequency with boxes fc rgb color[9 - j] notitle

@@ -1,0 +1,275 @@
+#include "config.h"
+
+#include "sim/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static gboolean fail_open(const char *path, int code, GError **error)
+{
+    return moe_fail(error, MOE_ERROR_INPUT, "%s: cannot be read: %s", path, g_strerror(code));
+}
+
+/* Opens a regular file or pipe for reading; a folder is refused here, with its reason. */
+static int open_input(const char *path, struct stat *info, GError **error)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        fail_open(path, errno, error);
+        return -1;
+    }
+    if (fstat(fd, info) != 0 || S_ISDIR(info->st_mode)) {
+        fail_open(path, S_ISDIR(info->st_mode) ? EISDIR : errno, error);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+gboolean moe_file_read(const char *path, size_t limit, char **data_out, size_t *length_out,
+                       GError **error)
+{
+    struct stat info;
+    int fd = open_input(path, &info, error);
+    if (fd < 0)
+        return FALSE;
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    guint8 block[1 << 16];
+    ssize_t got = 0;
+    while (bytes->len <= limit && (got = read(fd, block, sizeof(block))) != 0) {
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            fail_open(path, errno, error);
+            close(fd);
+            return FALSE;
+        }
+        g_byte_array_append(bytes, block, (guint)got);
+    }
+    close(fd);
+    if (bytes->len > limit)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: larger than %zu bytes, the most that is read here", path, limit);
+    *length_out = bytes->len;
+    g_byte_array_append(bytes, (const guint8 *)"", 1);
+    *data_out = (char *)g_byte_array_free(g_steal_pointer(&bytes), FALSE);
+    return TRUE;
+}
+
+GMappedFile *moe_file_map(const char *path, GError **error)
+{
+    struct stat info;
+    int fd = open_input(path, &info, error);
+    if (fd < 0)
+        return NULL;
+    GMappedFile *file = NULL;
+    if (!S_ISREG(info.st_mode)) {
+        moe_fail(error, MOE_ERROR_INPUT, "%s: not a regular file", path);
+    } else if (info.st_size == 0) {
+        moe_fail(error, MOE_ERROR_INPUT, "%s: the file is empty", path);
+    } else {
+        g_autoptr(GError) inner = NULL;
+        file = g_mapped_file_new_from_fd(fd, FALSE, &inner);
+        if (file == NULL)
+            moe_fail(error, MOE_ERROR_INPUT, "%s: %s", path, inner->message);
+    }
+    close(fd);
+    return file;
+}
+
+char *moe_file_digest(const char *path, GError **error)
+{
+    const gsize whole = 256 << 20, mib = 1 << 20, stride = 64 << 20;
+    g_autoptr(GMappedFile) file = moe_file_map(path, error);
+    if (file == NULL)
+        return NULL;
+    const guchar *data = (const guchar *)g_mapped_file_get_contents(file);
+    gsize length = g_mapped_file_get_length(file);
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    if (length <= whole) {
+        g_checksum_update(sum, data, (gssize)length);
+        return g_strconcat("sha256:", g_checksum_get_string(sum), NULL);
+    }
+    g_autofree char *size = g_strdup_printf("%" G_GSIZE_FORMAT "\n", length);
+    g_checksum_update(sum, (const guchar *)size, -1);
+    for (gsize at = 0; at + mib <= length; at += stride)
+        g_checksum_update(sum, data + at, (gssize)mib);
+    g_checksum_update(sum, data + length - mib, (gssize)mib);
+    return g_strconcat("sha256-sampled:", g_checksum_get_string(sum), NULL);
+}
+
+struct MoeWriter {
+    char *path;      /* as the user gave it */
+    char *target;    /* a link stays, and what it points to is replaced */
+    char *temporary; /* NULL when the target is written to directly */
+    FILE *stream;
+    int failure; /* errno of the first failed write, 0 so far */
+};
+
+/* The temporary files of now, for a signal handler: a slot is set after its file was made and
+ * cleared before the name is freed. */
+enum { MAX_UNFINISHED = 64 };
+static char *volatile unfinished[MAX_UNFINISHED];
+
+static void remember(char *temporary)
+{
+    for (int i = 0; i < MAX_UNFINISHED; i++)
+        if (unfinished[i] == NULL) {
+            unfinished[i] = temporary;
+            return;
+        }
+}
+
+static void forget(const char *temporary)
+{
+    for (int i = 0; i < MAX_UNFINISHED; i++)
+        if (unfinished[i] == temporary)
+            unfinished[i] = NULL;
+}
+
+static void writer_free(MoeWriter *writer)
+{
+    if (writer->temporary != NULL)
+        forget(writer->temporary);
+    g_free(writer->path);
+    free(writer->target);
+    g_free(writer->temporary);
+    g_free(writer);
+}
+
+void moe_writer_remove_unfinished(void)
+{
+    for (int i = 0; i < MAX_UNFINISHED; i++)
+        if (unfinished[i] != NULL)
+            unlink(unfinished[i]);
+}
+
+MoeWriter *moe_writer_new(const char *path, gboolean force, GError **error)
+{
+    struct stat info;
+    gboolean exists = stat(path, &info) == 0;
+    if (exists && S_ISDIR(info.st_mode)) {
+        moe_fail(error, MOE_ERROR_FAILED, "%s: is a folder; give the name of a file", path);
+        return NULL;
+    }
+    if (exists && S_ISREG(info.st_mode) && !force) {
+        moe_fail(error, MOE_ERROR_FAILED, "%s: exists already; add --force to replace it", path);
+        return NULL;
+    }
+    MoeWriter *writer = g_new0(MoeWriter, 1);
+    writer->path = g_strdup(path);
+    writer->target = exists ? realpath(path, NULL) : strdup(path);
+    int fd;
+    if (exists && !S_ISREG(info.st_mode)) {
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+    } else {
+        writer->temporary = g_strconcat(writer->target, ".XXXXXX", NULL);
+        fd = g_mkstemp_full(writer->temporary, O_WRONLY | O_CLOEXEC, 0666);
+        if (fd >= 0)
+            remember(writer->temporary);
+    }
+    if (fd < 0) {
+        moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be written: %s", path, g_strerror(errno));
+        writer_free(writer);
+        return NULL;
+    }
+    writer->stream = fdopen(fd, "wb");
+    return writer;
+}
+
+void moe_writer_write(MoeWriter *writer, const void *data, size_t length)
+{
+    if (writer->failure == 0 && length > 0 && fwrite(data, 1, length, writer->stream) != length)
+        writer->failure = errno != 0 ? errno : EIO;
+}
+
+void moe_writer_printf(MoeWriter *writer, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (writer->failure == 0 && vfprintf(writer->stream, format, args) < 0)
+        writer->failure = errno != 0 ? errno : EIO;
+    va_end(args);
+}
+
+gboolean moe_writer_close(MoeWriter *writer, GError **error)
+{
+    if (writer->failure == 0 && fflush(writer->stream) != 0)
+        writer->failure = errno;
+    if (fclose(writer->stream) != 0 && writer->failure == 0)
+        writer->failure = errno;
+    if (writer->failure == 0 && writer->temporary != NULL &&
+        g_rename(writer->temporary, writer->target) != 0)
+        writer->failure = errno;
+    int failure = writer->failure;
+    if (failure != 0) {
+        moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be written: %s", writer->path,
+                 g_strerror(failure));
+        if (writer->temporary != NULL)
+            g_unlink(writer->temporary);
+    }
+    writer_free(writer);
+    return failure == 0;
+}
+
+void moe_writer_cancel(MoeWriter *writer)
+{
+    if (writer == NULL)
+        return;
+    fclose(writer->stream);
+    if (writer->temporary != NULL)
+        g_unlink(writer->temporary);
+    writer_free(writer);
+}
+
+gboolean moe_file_write(const char *path, gboolean force, const void *data, size_t length,
+                        GError **error)
+{
+    MoeWriter *writer = moe_writer_new(path, force, error);
+    if (writer == NULL)
+        return FALSE;
+    moe_writer_write(writer, data, length);
+    return moe_writer_close(writer, error);
+}
+
+gboolean moe_folder_prepare(const char *path, gboolean force, GError **error)
+{
+    if (g_mkdir_with_parents(path, 0777) != 0)
+        return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be created: %s", path,
+                        g_strerror(errno));
+    g_autoptr(GError) inner = NULL;
+    g_autoptr(GDir) folder = g_dir_open(path, 0, &inner);
+    if (folder == NULL)
+        return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be used: %s", path, inner->message);
+    if (g_dir_read_name(folder) != NULL && !force)
+        return moe_fail(error, MOE_ERROR_FAILED,
+                        "%s: the folder is not empty; choose another or add --force", path);
+    return TRUE;
+}
+
+static char *find_data_dir(void)
+{
+    g_autofree char *program = g_file_read_link("/proc/self/exe", NULL);
+    if (program == NULL)
+        return g_strdup(MOESIM_DATADIR);
+    if (g_str_has_prefix(program, MOESIM_BUILDDIR "/"))
+        return g_strdup(MOESIM_SRCDIR);
+    g_autofree char *bin = g_path_get_dirname(program);
+    g_autofree char *prefix = g_path_get_dirname(bin);
+    g_autofree char *beside = g_build_filename(prefix, "share", "moesim", NULL);
+    return g_strdup(g_file_test(beside, G_FILE_TEST_IS_DIR) ? beside : MOESIM_DATADIR);
+}
+
+const char *moe_data_dir(void)
+{
+    static gsize dir = 0;
+    if (g_once_init_enter(&dir))
+        g_once_init_leave(&dir, (gsize)find_data_dir());
+    return (const char *)dir;
+}

@@ -1,0 +1,24 @@
+/* progress.h - "what 42 % 1,234 tokens/s, 12 s left" on a terminal.
+ *
+ * Layer: sim/base. Only sim/cli creates one; the layers below take a MoeProgress * that may be NULL
+ * and report how far they are. Nothing is shown in the first two seconds, or when standard error is
+ * not a terminal.
+ */
+#ifndef MOE_BASE_PROGRESS_H
+#define MOE_BASE_PROGRESS_H
+
+#include <glib.h>
+
+typedef struct MoeProgress MoeProgress;
+
+/* @label says what is done, @unit what is counted ("tokens"; NULL: no rate is shown). */
+MoeProgress *moe_progress_new(const char *label, const char *unit);
+
+/* @done of @total (in @unit) are done. Cheap: prints at most five times a second. NULL is fine. */
+void moe_progress_update(MoeProgress *progress, double done, double total);
+
+/* Erases the line and frees. NULL is fine. */
+void moe_progress_free(MoeProgress *progress);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeProgress, moe_progress_free)
+
+#endif

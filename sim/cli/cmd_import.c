@@ -1,0 +1,131 @@
+#include "config.h"
+
+#include "models/model.h"
+#include "sim/cli/cli.h"
+#include "workloads/import.h"
+
+#include <string.h>
+
+typedef struct {
+    char *output, *model;
+    char **weights, **lengths;
+    int experts, hidden, first_layer;
+    gboolean force;
+} Options;
+
+static void options_clear(Options *o)
+{
+    g_free(o->output);
+    g_free(o->model);
+    g_strfreev(o->weights);
+    g_strfreev(o->lengths);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
+
+static gboolean check_files(const MoeCli *cli, const Options *o, gboolean *csv_out, GError **error)
+{
+    guint n_csv = 0, n_npy = 0;
+    for (int i = 0; i < cli->argc; i++) {
+        n_csv += g_str_has_suffix(cli->argv[i], ".csv") ? 1 : 0;
+        n_npy += g_str_has_suffix(cli->argv[i], ".npy") ? 1 : 0;
+    }
+    *csv_out = n_csv > 0;
+    if (n_csv + n_npy != (guint)cli->argc || (n_csv > 0 && cli->argc > 1))
+        return moe_fail(error, MOE_ERROR_USAGE, "give one .csv file, or .npy files");
+    if (n_csv > 0 && (o->weights != NULL || o->lengths != NULL))
+        return moe_fail(
+            error, MOE_ERROR_USAGE,
+            "--weights and --lengths go with .npy files; a .csv file has columns for them");
+    guint n_weights = o->weights != NULL ? g_strv_length(o->weights) : n_npy;
+    guint n_lengths = o->lengths != NULL ? g_strv_length(o->lengths) : n_npy;
+    if (n_npy > 0 && (n_weights != n_npy || n_lengths != n_npy))
+        return moe_fail(error, MOE_ERROR_USAGE,
+                        "%u --%s for %u files of expert ids; give one each, in order",
+                        n_weights != n_npy ? n_weights : n_lengths,
+                        n_weights != n_npy ? "weights" : "lengths", n_npy);
+    return TRUE;
+}
+
+static gboolean fill_import(const Options *o, MoeImport *import, GError **error)
+{
+    *import = (MoeImport){
+        .model = o->model != NULL ? o->model : "unknown",
+        .n_experts = o->experts,
+        .hidden_size = o->hidden,
+        .first_layer = o->first_layer,
+    };
+    if (o->experts < 0 || o->experts > MOE_TRACE_MOST_EXPERTS)
+        return moe_fail(error, MOE_ERROR_USAGE, "--experts: must be 1 to %d",
+                        MOE_TRACE_MOST_EXPERTS);
+    if (o->first_layer < 0 || o->first_layer >= MOE_TRACE_MOST_LAYERS || o->hidden < 0)
+        return moe_fail(error, MOE_ERROR_USAGE, "--first-layer and --hidden must not be negative");
+    if (o->model == NULL)
+        return TRUE;
+    g_autoptr(MoeModel) model = moe_model_load(o->model, NULL, error);
+    if (model == NULL)
+        return FALSE;
+    const MoeModelShape *shape = &model->shape;
+    import->n_experts = o->experts > 0 ? o->experts : shape->num_experts;
+    import->hidden_size = o->hidden > 0 ? o->hidden : shape->hidden_size;
+    import->first_layer = o->first_layer > 0 ? o->first_layer : (int)shape->first_k_dense_replace;
+    import->top_k = shape->num_experts_per_tok;
+    import->n_layers = moe_model_moe_layers(shape);
+    return TRUE;
+}
+
+static gboolean import_files(const MoeCli *cli, const Options *o, GError **error)
+{
+    gboolean csv;
+    MoeImport import;
+    if (!check_files(cli, o, &csv, error) || !fill_import(o, &import, error))
+        return FALSE;
+    g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "importing", NULL);
+    g_autoptr(MoeTrace) trace =
+        csv ? moe_import_csv(cli->argv[0], &import, progress, error)
+            : moe_import_npy((const char *const *)cli->argv, (const char *const *)o->weights,
+                             (const char *const *)o->lengths, &import, progress, error);
+    g_clear_pointer(&progress, moe_progress_free);
+    if (trace == NULL || !moe_trace_save(trace, o->output, o->force, error))
+        return FALSE;
+    moe_cli_print_trace(cli, trace, o->output);
+    return TRUE;
+}
+
+static gboolean run(MoeCli *cli, GError **error)
+{
+    g_auto(Options) o = {0};
+    const GOptionEntry entries[] = {
+        {"output", 'o', 0, G_OPTION_ARG_FILENAME, &o.output, "Write the trace to FILE (required)",
+         "FILE"},
+        {"weights", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o.weights,
+         "The pairs' weights, a .npy of the same shape; one per file of expert ids", "FILE"},
+        {"lengths", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.lengths,
+         "The sequences' lengths: 64,63,..., a file, or FILE.json:KEY.KEY; one per file of expert "
+         "ids",
+         "LENGTHS"},
+        {"model", 0, 0, G_OPTION_ARG_STRING, &o.model,
+         "The model that routed; fills in and checks its shapes", "NAME"},
+        {"experts", 0, 0, G_OPTION_ARG_INT, &o.experts,
+         "Experts per block (the model's, or the largest id + 1)", "N"},
+        {"hidden", 0, 0, G_OPTION_ARG_INT, &o.hidden, "Hidden size (the model's)", "N"},
+        {"first-layer", 0, 0, G_OPTION_ARG_INT, &o.first_layer,
+         "Block that the file's first layer is (the model's first with experts, or 0)", "N"},
+        {"force", 0, 0, G_OPTION_ARG_NONE, &o.force, "Replace an existing file", NULL},
+        {NULL},
+    };
+    if (!moe_cli_parse(cli, entries, 1, -1, error))
+        return FALSE;
+    if (o.output == NULL)
+        return moe_fail(error, MOE_ERROR_USAGE, "-o FILE is missing; see moesim import --help");
+    return import_files(cli, &o, error);
+}
+
+const MoeCommand moe_command_import = {
+    .name = "import",
+    .arguments = "FILE...",
+    .summary = "Turn routing that another program recorded into a trace",
+    .example = "moesim import law.expert_ids.npy --lengths meta.json:sets.law.sequence_lengths "
+               "--model deepseek-v2-lite -o law.safetensors\n"
+               "moesim import routing.csv --experts 64 -o routing.safetensors",
+    .run = run,
+};

@@ -1,0 +1,343 @@
+#include "config.h"
+
+#include "models/family.h"
+#include "sim/base/file.h"
+#include "sim/base/json.h"
+#include "sim/base/preset.h"
+#include "sim/base/yaml.h"
+#include "sim/cli/cli.h"
+#include "sim/scenario.h"
+#include "workloads/synth.h"
+
+#include <math.h>
+#include <string.h>
+
+/* One kind of thing that can be shown: how to add its lines. */
+typedef struct {
+    const char *name;
+    const MoeField *fields; /* for --keys; NULL: none */
+    gboolean (*show)(const char *path, GString *text, GError **error);
+} Kind;
+
+static void add_line(GString *text, const char *name, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+static void add_line(GString *text, const char *name, const char *format, ...)
+{
+    g_string_append_printf(text, "  %-22s ", name);
+    va_list args;
+    va_start(args, format);
+    g_string_append_vprintf(text, format, args);
+    va_end(args);
+    g_string_append_c(text, '\n');
+}
+
+/* --- model ----------------------------------------------------------------------------------- */
+
+static void add_attention(const MoeModelShape *s, GString *text)
+{
+    if (s->attention == MOE_ATTENTION_GQA)
+        add_line(text, "attention",
+                 "%" G_GINT64_FORMAT " heads of %" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
+                 " key/value heads",
+                 s->num_attention_heads, s->head_dim, s->num_key_value_heads);
+    else
+        add_line(text, "attention",
+                 "latent: %" G_GINT64_FORMAT " heads of %" G_GINT64_FORMAT " + %" G_GINT64_FORMAT
+                 " (rope), values of %" G_GINT64_FORMAT ", cache of %" G_GINT64_FORMAT
+                 " + %" G_GINT64_FORMAT,
+                 s->num_attention_heads, s->qk_nope_head_dim, s->qk_rope_head_dim, s->v_head_dim,
+                 s->kv_lora_rank, s->qk_rope_head_dim);
+}
+
+static gboolean show_model(const char *path, GString *text, GError **error)
+{
+    g_autoptr(MoeModel) model = moe_model_load(path, NULL, error);
+    if (model == NULL)
+        return FALSE;
+    const MoeModelShape *s = &model->shape;
+    char all[MOE_UNITS_TEXT], active[MOE_UNITS_TEXT];
+    g_string_append_printf(text, "model %s\n", model->name);
+    add_line(text, "family", "%s",
+             model->family != NULL ? model->family->title : "shapes only, cannot be traced");
+    add_line(text, "hidden size", "%" G_GINT64_FORMAT, s->hidden_size);
+    add_line(text, "blocks", "%" G_GINT64_FORMAT ", of them %" G_GINT64_FORMAT " dense",
+             s->num_hidden_layers, s->first_k_dense_replace);
+    add_attention(s, text);
+    add_line(text, "experts",
+             "%" G_GINT64_FORMAT " of width %" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT,
+             s->num_experts, s->moe_intermediate_size, s->num_experts_per_tok);
+    if (s->shared_expert_intermediate_size > 0)
+        add_line(text, "shared experts", "of width %" G_GINT64_FORMAT " in all",
+                 s->shared_expert_intermediate_size);
+    if (model->family != NULL) {
+        g_autofree char *router = model->family->describe_router(model);
+        add_line(text, "router", "%s", router);
+    }
+    add_line(text, "vocabulary", "%" G_GINT64_FORMAT "%s", s->vocab_size,
+             s->tie_word_embeddings ? ", tied" : "");
+    add_line(text, "context", "%" G_GINT64_FORMAT " tokens", s->max_position_embeddings);
+    add_line(text, "weights", "%s", moe_dtype_name((MoeDtype)s->dtype));
+    add_line(text, "parameters", "%s, active per token %s",
+             moe_units_format_count(moe_model_parameters(s), all),
+             moe_units_format_count(moe_model_active_parameters(s), active));
+    if (model->source != NULL)
+        add_line(text, "source", "%s", model->source);
+    return TRUE;
+}
+
+/* --- topology and GPU ------------------------------------------------------------------------ */
+
+static void add_quantity(GString *text, const char *name, double value, MoeUnit unit,
+                         const char *source)
+{
+    char buffer[MOE_UNITS_TEXT];
+    if (!isnan(value))
+        add_line(text, name, "%-14s %s", moe_units_format(value, unit, buffer),
+                 source != NULL ? source : "");
+}
+
+static void add_gpu(const MoeGpu *gpu, GString *text)
+{
+    add_line(text, "GPU", "%s", gpu->name);
+    for (int t = 0; t < MOE_TYPE_COUNT; t++) {
+        g_autofree char *name = g_strdup_printf("peak %s", moe_type_names()[t]);
+        add_quantity(text, name, gpu->peak[t], MOE_UNIT_SPEED,
+                     t == MOE_TYPE_BF16 ? gpu->sources.peak : NULL);
+    }
+    add_quantity(text, "memory bandwidth", gpu->hbm.bandwidth, MOE_UNIT_RATE, gpu->sources.hbm);
+    add_quantity(text, "memory size", gpu->hbm.size, MOE_UNIT_BYTES, NULL);
+    add_quantity(text, "compute efficiency", gpu->efficiency.compute, MOE_UNIT_RATIO,
+                 gpu->sources.efficiency);
+    add_quantity(text, "memory efficiency", gpu->efficiency.memory, MOE_UNIT_RATIO, NULL);
+    add_quantity(text, "launch", gpu->launch, MOE_UNIT_TIME, gpu->sources.launch);
+}
+
+static gboolean show_gpu(const char *path, GString *text, GError **error)
+{
+    MoeGpu gpu = {0};
+    if (!moe_gpu_load(path, NULL, &gpu, error))
+        return FALSE;
+    g_string_append_printf(text, "gpu %s\n", gpu.name);
+    add_gpu(&gpu, text);
+    moe_gpu_clear(&gpu);
+    return TRUE;
+}
+
+static gboolean show_topology(const char *path, GString *text, GError **error)
+{
+    g_autoptr(MoeTopology) t = moe_topology_load(path, 1, error);
+    if (t == NULL)
+        return FALSE;
+    const MoeTopologyFile *file = &t->file;
+    g_string_append_printf(text, "topology %s: %s\n", file->name,
+                           file->description != NULL ? file->description : "");
+    add_line(text, "GPUs", "%" G_GINT64_FORMAT " nodes x %" G_GINT64_FORMAT, file->nodes,
+             file->gpus_per_node);
+    add_line(text, "scale-up", "%s", t->kinds[MOE_FABRIC_SCALE_UP]->name);
+    add_quantity(text, "  bandwidth", file->scale_up.bandwidth, MOE_UNIT_RATE,
+                 file->sources.scale_up);
+    add_quantity(text, "  efficiency", file->scale_up.efficiency, MOE_UNIT_RATIO, NULL);
+    add_quantity(text, "  latency", file->scale_up.latency, MOE_UNIT_TIME, NULL);
+    add_line(text, "scale-out", "%s, %" G_GINT64_FORMAT " NICs per node",
+             t->kinds[MOE_FABRIC_SCALE_OUT]->name, file->nics.per_node);
+    add_quantity(text, "  bandwidth", file->nics.bandwidth, MOE_UNIT_RATE, file->sources.nics);
+    add_quantity(text, "  efficiency", file->nics.efficiency, MOE_UNIT_RATIO, NULL);
+    add_quantity(text, "  latency", file->scale_out.latency, MOE_UNIT_TIME,
+                 file->sources.scale_out);
+    add_line(text, "links", "%u, one per direction", t->links->len);
+    add_gpu(&t->gpu, text);
+    return TRUE;
+}
+
+/* --- trace, scenario, run -------------------------------------------------------------------- */
+
+static gboolean show_trace(const char *path, GString *text, GError **error)
+{
+    g_autoptr(MoeTrace) trace = moe_trace_load(path, error);
+    if (trace == NULL)
+        return FALSE;
+    char tokens[MOE_UNITS_TEXT];
+    const MoeTraceLayer *first = &trace->layers[0];
+    g_string_append_printf(text, "trace %s\n", path);
+    add_line(text, "model", "%s", trace->model);
+    add_line(text, "weights", "%s",
+             trace->weights[0] != '\0' ? trace->weights : "not traced by moesim");
+    add_line(text, "router", "%s", trace->router);
+    add_line(text, "workload", "%s", trace->workload);
+    guint32 sequences = trace->sequence[trace->n_tokens - 1] + 1;
+    add_line(text, "tokens", "%s in %u sequence%s, %" G_GINT64_FORMAT " step%s",
+             moe_units_format_count(trace->n_tokens, tokens), sequences, sequences == 1 ? "" : "s",
+             trace->n_steps, trace->n_steps == 1 ? "" : "s");
+    add_line(text, "blocks", "%d, the first is %d", trace->n_layers, first->layer);
+    add_line(text, "experts", "%" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT "%s", trace->n_experts,
+             trace->top_k, first->offsets != NULL ? " at most" : "");
+    add_line(text, "pairs' weights", "%s",
+             first->weights != NULL ? moe_dtype_name(first->weights_dtype) : "none");
+    add_line(text, "written by", "moesim %s", trace->version);
+    return TRUE;
+}
+
+static gboolean show_scenario(const char *path, GString *text, GError **error)
+{
+    g_autoptr(MoeScenario) s = moe_scenario_load(path, NULL, NULL, error);
+    if (s == NULL)
+        return FALSE;
+    g_autoptr(JsonBuilder) builder = json_builder_new();
+    json_builder_begin_object(builder);
+    moe_fields_to_json(moe_scenario_fields, &s->file, builder);
+    json_builder_end_object(builder);
+    g_autoptr(JsonNode) root = json_builder_get_root(builder);
+    g_autofree char *json = moe_json_print(root);
+    g_string_append_printf(text, "scenario %s, every key with its value:\n%s", path, json);
+    add_line(text, "model", "%s", s->model->path);
+    add_line(text, "routing", "%s", s->trace_path != NULL ? s->trace_path : s->trace->router);
+    add_line(text, "topology", "%s, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs",
+             s->topology->file.name, s->n_ranks, s->topology->n_gpus);
+    return TRUE;
+}
+
+static gboolean show_run(const char *path, GString *text, GError **error)
+{
+    g_autofree char *file = g_build_filename(path, "run.json", NULL);
+    g_autoptr(MoeJson) json = moe_json_load(file, 64 << 20, error);
+    JsonObject *root = json != NULL ? moe_json_object(moe_json_root(json), file, error) : NULL;
+    JsonObject *scenario = root != NULL ? moe_json_get_object(root, "scenario", file, error) : NULL;
+    JsonObject *result = scenario != NULL ? moe_json_get_object(root, "result", file, error) : NULL;
+    JsonObject *phases =
+        result != NULL ? moe_json_get_object(result, "phase_seconds", file, error) : NULL;
+    const char *name = phases != NULL ? moe_json_get_string(scenario, "name", file, error) : NULL;
+    if (name == NULL)
+        return FALSE;
+    char buffer[MOE_UNITS_TEXT];
+    double seconds = json_object_get_double_member_with_default(result, "seconds", NAN);
+    g_string_append_printf(text, "run %s of scenario %s\n", path, name);
+    add_line(text, "time", "%s", moe_units_format(seconds, MOE_UNIT_TIME, buffer));
+    if (json_object_has_member(root, "control")) {
+        JsonObject *control = moe_json_get_object(root, "control", file, error);
+        if (control == NULL)
+            return FALSE;
+        double balanced = json_object_get_double_member_with_default(control, "seconds", NAN);
+        add_line(text, "under balanced routing", "%s (%+.1f %%)",
+                 moe_units_format(balanced, MOE_UNIT_TIME, buffer), 100 * (seconds / balanced - 1));
+    }
+    add_line(text, "imbalance (max/mean)", "%.3f",
+             json_object_get_double_member_with_default(result, "max_over_mean", NAN));
+    JsonObjectIter iter;
+    const char *phase;
+    JsonNode *value;
+    json_object_iter_init_ordered(&iter, phases);
+    while (json_object_iter_next_ordered(&iter, &phase, &value))
+        if (json_node_get_value_type(value) == G_TYPE_DOUBLE && json_node_get_double(value) > 0)
+            add_line(text, phase, "%s (%.1f %%)",
+                     moe_units_format(json_node_get_double(value), MOE_UNIT_TIME, buffer),
+                     100 * json_node_get_double(value) / seconds);
+    return TRUE;
+}
+
+/* --- what is it? ----------------------------------------------------------------------------- */
+
+enum { MODEL, TOPOLOGY, GPU, SCENARIO, SYNTHETIC, TRACE, RUN, N_KINDS };
+
+static const Kind kinds[N_KINDS] = {
+    [MODEL] = {"model", moe_model_fields, show_model},
+    [TOPOLOGY] = {"topology", moe_topology_fields, show_topology},
+    [GPU] = {"gpu", moe_gpu_fields, show_gpu},
+    [SCENARIO] = {"scenario", moe_scenario_fields, show_scenario},
+    [SYNTHETIC] = {"synthetic", moe_synth_fields, NULL},
+    [TRACE] = {"trace", NULL, show_trace},
+    [RUN] = {"run", NULL, show_run},
+};
+
+static gboolean is_file_in(const char *folder, const char *name)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+/* YAML files tell by their keys. */
+static int kind_of_yaml(const char *path, GError **error)
+{
+    g_autoptr(MoeNode) root = moe_yaml_load(path, error);
+    if (root == NULL)
+        return -1;
+    if (moe_node_get(root, "routing") != NULL)
+        return SCENARIO;
+    if (moe_node_get(root, "peak") != NULL)
+        return GPU;
+    return moe_node_get(root, "hidden_size") != NULL ? MODEL : TOPOLOGY;
+}
+
+static int kind_of(const char *name, GError **error)
+{
+    static const struct {
+        const char *folder, *suffix;
+        int kind;
+    } presets[] = {
+        {"models/presets", "", MODEL},
+        {"topologies/presets", ".yaml", TOPOLOGY},
+        {"topologies/presets/gpus", ".yaml", GPU},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(presets) && strchr(name, '/') == NULL; i++) {
+        g_auto(GStrv) names = moe_preset_list(presets[i].folder, presets[i].suffix);
+        if (g_strv_contains((const char *const *)names, name))
+            return presets[i].kind;
+    }
+    if (g_file_test(name, G_FILE_TEST_IS_DIR))
+        return is_file_in(name, "run.json") ? RUN : MODEL;
+    if (g_str_has_suffix(name, ".safetensors"))
+        return TRACE;
+    if (g_str_has_suffix(name, ".json"))
+        return MODEL;
+    if (g_file_test(name, G_FILE_TEST_EXISTS))
+        return kind_of_yaml(name, error);
+    g_autoptr(GString) all = g_string_new(NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(presets); i++) {
+        g_auto(GStrv) names = moe_preset_list(presets[i].folder, presets[i].suffix);
+        g_autofree char *joined = g_strjoinv(", ", names);
+        g_string_append_printf(all, "%s%s", i > 0 ? ", " : "", joined);
+    }
+    moe_fail(error, MOE_ERROR_INPUT, "'%s' is neither a file nor a preset; the presets are: %s",
+             name, all->str);
+    return -1;
+}
+
+static gboolean show_keys(const char *name, GString *text, GError **error)
+{
+    const char *names[N_KINDS + 1] = {NULL};
+    int n = 0;
+    for (int k = 0; k < N_KINDS; k++)
+        if (kinds[k].fields != NULL)
+            names[n++] = kinds[k].name;
+    int index = moe_cli_choice("keys", name, names, error);
+    for (int k = 0; k < N_KINDS && index >= 0; k++)
+        if (strcmp(kinds[k].name, names[index]) == 0)
+            moe_fields_describe(kinds[k].fields, text);
+    return index >= 0;
+}
+
+static gboolean run(MoeCli *cli, GError **error)
+{
+    gboolean keys = FALSE;
+    const GOptionEntry entries[] = {
+        {"keys", 0, 0, G_OPTION_ARG_NONE, &keys,
+         "List the keys of a kind of file: model, topology, gpu, scenario, synthetic", NULL},
+        {NULL},
+    };
+    if (!moe_cli_parse(cli, entries, 1, 1, error))
+        return FALSE;
+    g_autoptr(GString) text = g_string_new(NULL);
+    int kind = keys ? -1 : kind_of(cli->argv[0], error);
+    gboolean good = keys ? show_keys(cli->argv[0], text, error)
+                         : kind >= 0 && kinds[kind].show(cli->argv[0], text, error);
+    if (good)
+        moe_cli_print(cli, "%s", text->str);
+    return good;
+}
+
+const MoeCommand moe_command_show = {
+    .name = "show",
+    .arguments = "WHAT",
+    .summary = "Say what a model, topology, GPU, trace, scenario or run is",
+    .example = "moesim show h800\nmoesim show --keys scenario",
+    .run = run,
+};

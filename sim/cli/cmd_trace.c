@@ -1,0 +1,192 @@
+#include "config.h"
+
+#include "sim/base/file.h"
+#include "sim/base/preset.h"
+#include "sim/cli/cli.h"
+#include "workloads/record.h"
+#include "workloads/synth.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct {
+    char *output, *synthetic;
+    char **set;
+    int length, tokens, threads;
+    gboolean no_special, force;
+} Options;
+
+static void options_clear(Options *o)
+{
+    g_free(o->output);
+    g_free(o->synthetic);
+    g_strfreev(o->set);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
+
+/* --- made-up routing ------------------------------------------------------------------------- */
+
+static gboolean read_synth(const Options *options, MoeSynth *synth, GError **error)
+{
+    g_autoptr(MoeNode) root = moe_node_new(MOE_NODE_MAP, NULL, "--set", 0, 0);
+    for (char **set = options->set; set != NULL && *set != NULL; set++)
+        if (!moe_node_set(root, *set, NULL, error))
+            return FALSE;
+    g_autofree char *kind = g_strconcat("kind=", options->synthetic, NULL);
+    if (!moe_node_set(root, kind, NULL, error))
+        return FALSE;
+    if (options->tokens > 0) {
+        g_autofree char *tokens = g_strdup_printf("tokens=%d", options->tokens);
+        if (!moe_node_set(root, tokens, NULL, error))
+            return FALSE;
+    }
+    g_autoptr(GError) inner = NULL;
+    if (!moe_fields_read(moe_synth_fields, root, "--synthetic", synth, &inner))
+        return moe_fail(error, MOE_ERROR_USAGE, "%s", inner->message);
+    return TRUE;
+}
+
+static MoeTrace *synthesise(const MoeCli *cli, const Options *options, GError **error)
+{
+    MoeSynth synth = {0};
+    if (!read_synth(options, &synth, error))
+        return NULL;
+    if (cli->argc == 1) {
+        g_autoptr(MoeModel) model = moe_model_load(cli->argv[0], NULL, error);
+        if (model == NULL)
+            return NULL;
+        const MoeModelShape *shape = &model->shape;
+        synth.experts = synth.experts > 0 ? synth.experts : shape->num_experts;
+        synth.top_k = synth.top_k > 0 ? synth.top_k : shape->num_experts_per_tok;
+        synth.layers = synth.layers > 0 ? synth.layers : moe_model_moe_layers(shape);
+        synth.first_layer =
+            synth.first_layer > 0 ? synth.first_layer : shape->first_k_dense_replace;
+        synth.hidden_size = synth.hidden_size > 0 ? synth.hidden_size : shape->hidden_size;
+    }
+    g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "routing", "blocks");
+    return moe_synth(&synth, progress, error);
+}
+
+/* --- real routing ---------------------------------------------------------------------------- */
+
+static MoeBatch *read_batch(const MoeCli *cli, const Options *options, const MoeModel *model,
+                            GError **error)
+{
+    g_autofree char *tokenizer_path = g_build_filename(model->path, "tokenizer.json", NULL);
+    g_autoptr(MoeTokenizer) tokenizer = moe_tokenizer_load(tokenizer_path, error);
+    if (tokenizer == NULL)
+        return NULL;
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    for (int i = 1; i < cli->argc; i++) {
+        char *path = moe_preset_find(cli->argv[i], "workloads/presets", "", "text", NULL, error);
+        if (path == NULL)
+            return NULL;
+        g_ptr_array_add(paths, path);
+    }
+    g_ptr_array_add(paths, NULL);
+    gint64 context = model->shape.max_position_embeddings;
+    if (options->length > context) {
+        moe_fail(error, MOE_ERROR_USAGE,
+                 "--length: %d tokens are more than %s's context of %" G_GINT64_FORMAT,
+                 options->length, model->name, context);
+        return NULL;
+    }
+    return moe_batch_read(tokenizer, (const char *const *)paths->pdata,
+                          options->length > 0 ? (gsize)options->length : (gsize)context,
+                          (gsize)options->tokens, !options->no_special, error);
+}
+
+static void print_speed(const MoeCli *cli, const MoeTrace *trace, double elapsed,
+                        const double *seconds)
+{
+    char memory[MOE_UNITS_TEXT], tokens[MOE_UNITS_TEXT];
+    double rate = (double)trace->n_tokens / elapsed;
+    moe_cli_print(cli, "%.2f s, %s tokens/s, peak memory %s\n", elapsed,
+                  moe_units_format_count((gint64)rate, tokens),
+                  moe_units_format(moe_cli_peak_memory(), MOE_UNIT_BYTES, memory));
+    double sum = 0;
+    for (int s = 0; s < MOE_STAGE_COUNT; s++)
+        sum += seconds[s];
+    for (int s = 0; s < MOE_STAGE_COUNT && cli->verbose; s++)
+        moe_cli_print(cli, "  %-12s %8.3f s %5.1f %%\n", moe_stage_name((MoeStage)s), seconds[s],
+                      sum > 0 ? 100 * seconds[s] / sum : 0);
+}
+
+static MoeTrace *record(const MoeCli *cli, const Options *options, GError **error)
+{
+    g_autoptr(MoeModel) model = moe_model_load(cli->argv[0], NULL, error);
+    if (model == NULL)
+        return NULL;
+    if (model->family == NULL) {
+        moe_fail(error, MOE_ERROR_INPUT,
+                 "%s: has shapes but no weights; routing needs a model folder", model->path);
+        return NULL;
+    }
+    g_autoptr(MoeBatch) batch = read_batch(cli, options, model, error);
+    if (batch == NULL)
+        return NULL;
+    double seconds[MOE_STAGE_COUNT] = {0};
+    g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "tracing", "tokens x blocks");
+    gint64 start = g_get_monotonic_time();
+    MoeTrace *trace = moe_record(model, batch, seconds, progress, error);
+    g_clear_pointer(&progress, moe_progress_free);
+    if (trace != NULL)
+        print_speed(cli, trace, (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC, seconds);
+    return trace;
+}
+
+static gboolean run(MoeCli *cli, GError **error)
+{
+    g_auto(Options) o = {0};
+    const GOptionEntry entries[] = {
+        {"output", 'o', 0, G_OPTION_ARG_FILENAME, &o.output, "Write the trace to FILE (required)",
+         "FILE"},
+        {"length", 0, 0, G_OPTION_ARG_INT, &o.length,
+         "Cut sequences after N tokens (the model's context)", "N"},
+        {"tokens", 0, 0, G_OPTION_ARG_INT, &o.tokens, "Stop after N tokens (all)", "N"},
+        {"no-special", 0, 0, G_OPTION_ARG_NONE, &o.no_special,
+         "Leave out the tokenizer's special tokens", NULL},
+        {"synthetic", 0, 0, G_OPTION_ARG_STRING, &o.synthetic,
+         "Make routing up instead: balanced, uniform, zipf, ... (moesim show --keys synthetic)",
+         "KIND"},
+        {"set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.set, "A parameter of the synthetic routing",
+         "KEY=VALUE"},
+        {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},
+        {"force", 0, 0, G_OPTION_ARG_NONE, &o.force, "Replace an existing file", NULL},
+        {NULL},
+    };
+    if (!moe_cli_parse(cli, entries, 0, -1, error) || !moe_cli_set_threads(o.threads, error))
+        return FALSE;
+    if (o.output == NULL)
+        return moe_fail(error, MOE_ERROR_USAGE, "-o FILE is missing; see moesim trace --help");
+    if (o.length < 0 || o.tokens < 0)
+        return moe_fail(error, MOE_ERROR_USAGE, "--%s: must be at least 1",
+                        o.length < 0 ? "length" : "tokens");
+    if (o.synthetic == NULL && cli->argc < 2)
+        return moe_fail(error, MOE_ERROR_USAGE,
+                        "a model and a text are needed; see moesim trace --help");
+    if (o.synthetic != NULL && cli->argc > 1)
+        return moe_fail(error, MOE_ERROR_USAGE,
+                        "--synthetic takes no text; see moesim trace --help");
+    /* Better now than after an hour: can the trace be written? */
+    MoeWriter *probe = moe_writer_new(o.output, o.force, error);
+    if (probe == NULL)
+        return FALSE;
+    moe_writer_cancel(probe);
+    g_autoptr(MoeTrace) trace =
+        o.synthetic != NULL ? synthesise(cli, &o, error) : record(cli, &o, error);
+    if (trace == NULL || !moe_trace_save(trace, o.output, o.force, error))
+        return FALSE;
+    moe_cli_print_trace(cli, trace, o.output);
+    return TRUE;
+}
+
+const MoeCommand moe_command_trace = {
+    .name = "trace",
+    .arguments = "MODEL TEXT...",
+    .summary = "Route text through a model and record every decision",
+    .example = "moesim trace olmoe-tiny sample -o sample.safetensors\n"
+               "moesim trace --synthetic zipf --tokens 65536 --set exponent=1.2 olmoe-tiny -o "
+               "z.safetensors",
+    .run = run,
+};

@@ -1,0 +1,291 @@
+#include "config.h"
+
+#include "sim/folder.h"
+
+#include "sim/base/csv.h"
+#include "sim/base/file.h"
+#include "sim/base/json.h"
+
+#include <string.h>
+
+/* One file of the folder: opened, filled by @fill, closed. */
+typedef void (*Fill)(const MoeRun *run, MoeWriter *writer);
+
+static const MoeBlockLoad *find_load(const MoeLowered *lowered, int step, int layer)
+{
+    for (guint i = 0; i < lowered->loads->len; i++) {
+        const MoeBlockLoad *load = &g_array_index(lowered->loads, MoeBlockLoad, i);
+        if (load->step == step && load->layer == layer)
+            return load;
+    }
+    return NULL;
+}
+
+static double max_over_mean(const gint64 *loads, gint64 n)
+{
+    gint64 most = 0, sum = 0;
+    for (gint64 i = 0; i < n; i++) {
+        most = MAX(most, loads[i]);
+        sum += loads[i];
+    }
+    return sum > 0 ? (double)most * (double)n / (double)sum : 1;
+}
+
+static void fill_layers(const MoeRun *run, MoeWriter *writer)
+{
+    moe_writer_printf(writer, "step,layer,phase,start_s,end_s,seconds,rank_mean_s,rank_max_s,bytes,"
+                              "max_over_mean,control_s\n");
+    for (guint i = 0; i < run->result->phases->len; i++) {
+        const MoePhaseTime *p = &g_array_index(run->result->phases, MoePhaseTime, i);
+        moe_writer_printf(writer, "%d,%d,%s,%.12g,%.12g,%.12g,%.12g,%.12g,%" G_GINT64_FORMAT ",",
+                          p->step, p->layer, moe_phase_name(p->phase), p->start, p->end, p->seconds,
+                          p->mean, p->max, p->bytes);
+        const MoeBlockLoad *load =
+            p->phase == MOE_PHASE_EXPERTS ? find_load(run->lowered, p->step, p->layer) : NULL;
+        if (load != NULL)
+            moe_writer_printf(writer, "%.6g", max_over_mean(load->received, run->result->n_ranks));
+        moe_writer_printf(writer, ",");
+        /* The control has the same phases in the same order. */
+        if (run->control != NULL)
+            moe_writer_printf(writer, "%.12g",
+                              g_array_index(run->control->phases, MoePhaseTime, i).seconds);
+        moe_writer_printf(writer, "\n");
+    }
+}
+
+static void fill_ranks(const MoeRun *run, MoeWriter *writer)
+{
+    moe_writer_printf(writer, "step,layer,phase,rank,start_s,end_s,tokens,pairs\n");
+    for (guint i = 0; i < run->result->phases->len; i++) {
+        const MoePhaseTime *p = &g_array_index(run->result->phases, MoePhaseTime, i);
+        const MoeBlockLoad *load = find_load(run->lowered, p->step, p->layer);
+        for (gint64 r = 0; r < run->result->n_ranks; r++) {
+            moe_writer_printf(writer, "%d,%d,%s,%" G_GINT64_FORMAT ",%.12g,%.12g,", p->step,
+                              p->layer, moe_phase_name(p->phase), r, p->ranks[r].start,
+                              p->ranks[r].end);
+            if (load != NULL)
+                moe_writer_printf(writer, "%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT "\n",
+                                  load->homes[r], load->received[r]);
+            else
+                moe_writer_printf(writer, ",\n");
+        }
+    }
+}
+
+static void fill_links(const MoeRun *run, MoeWriter *writer)
+{
+    const GArray *links = run->scenario->topology->links;
+    moe_writer_printf(writer, "link,fabric,bandwidth_bytes_s,bytes,busy_share\n");
+    for (guint l = 0; l < links->len; l++) {
+        const MoeLink *link = &g_array_index(links, MoeLink, l);
+        double busy = (double)run->result->link_bytes[l] / link->bandwidth;
+        moe_writer_printf(writer, "%s,%s,%.12g,%" G_GINT64_FORMAT ",%.6g\n", link->name,
+                          moe_fabric_name(link->fabric), link->bandwidth,
+                          run->result->link_bytes[l],
+                          run->result->seconds > 0 ? busy / run->result->seconds : 0);
+    }
+}
+
+static void fill_experts(const MoeRun *run, MoeWriter *writer)
+{
+    const MoeModelShape *shape = &run->scenario->model->shape;
+    const MoePlacement *placement = run->lowered->placement;
+    gint64 E = shape->num_experts;
+    moe_writer_printf(writer, "layer,expert,rank,pairs\n");
+    for (gint64 layer = shape->first_k_dense_replace; layer < shape->num_hidden_layers; layer++) {
+        g_autofree gint64 *pairs = g_new0(gint64, E);
+        for (guint i = 0; i < run->lowered->loads->len; i++) {
+            const MoeBlockLoad *load = &g_array_index(run->lowered->loads, MoeBlockLoad, i);
+            for (gint64 e = 0; e < E && load->layer == layer; e++)
+                pairs[e] += load->experts[e];
+        }
+        for (gint64 e = 0; e < E; e++)
+            moe_writer_printf(writer,
+                              "%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT ",%u,%" G_GINT64_FORMAT "\n",
+                              layer, e, placement->rank_of[e], pairs[e]);
+    }
+}
+
+static void fill_timeline(const MoeRun *run, MoeWriter *writer)
+{
+    const MoeTopology *topology = run->scenario->topology;
+    moe_writer_printf(writer, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n");
+    for (gint64 r = 0; r < run->result->n_ranks; r++) {
+        gint64 node = moe_topology_node(topology, r);
+        if (r % topology->file.gpus_per_node == 0)
+            moe_writer_printf(writer,
+                              "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%" G_GINT64_FORMAT
+                              ",\"args\":{\"name\":\"node %" G_GINT64_FORMAT "\"}},\n",
+                              node, node);
+        moe_writer_printf(writer,
+                          "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":%" G_GINT64_FORMAT
+                          ",\"tid\":%" G_GINT64_FORMAT ",\"args\":{\"name\":\"GPU %" G_GINT64_FORMAT
+                          "\"}},\n",
+                          node, r, r);
+    }
+    const char *separator = "";
+    for (guint i = 0; i < run->result->phases->len; i++) {
+        const MoePhaseTime *p = &g_array_index(run->result->phases, MoePhaseTime, i);
+        for (gint64 r = 0; r < run->result->n_ranks; r++) {
+            if (p->ranks[r].end <= p->ranks[r].start)
+                continue;
+            moe_writer_printf(writer,
+                              "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%" G_GINT64_FORMAT
+                              ",\"tid\":%" G_GINT64_FORMAT ",\"ts\":%.6f,\"dur\":%.6f,"
+                              "\"args\":{\"step\":%d,\"layer\":%d}}",
+                              separator, moe_phase_name(p->phase), moe_topology_node(topology, r),
+                              r, p->ranks[r].start * 1e6,
+                              (p->ranks[r].end - p->ranks[r].start) * 1e6, p->step, p->layer);
+            separator = ",\n";
+        }
+    }
+    moe_writer_printf(writer, "\n]}\n");
+}
+
+/* --- run.json -------------------------------------------------------------------------------- */
+
+static void add_string(JsonBuilder *b, const char *name, const char *value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_string_value(b, value);
+}
+
+static void add_double(JsonBuilder *b, const char *name, double value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_double_value(b, value);
+}
+
+static void add_int(JsonBuilder *b, const char *name, gint64 value)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_add_int_value(b, value);
+}
+
+static void add_strings(JsonBuilder *b, const char *name, const char *const *values)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_begin_array(b);
+    for (; *values != NULL; values++)
+        json_builder_add_string_value(b, *values);
+    json_builder_end_array(b);
+}
+
+static void begin(JsonBuilder *b, const char *name)
+{
+    json_builder_set_member_name(b, name);
+    json_builder_begin_object(b);
+}
+
+static void add_scenario(const MoeScenario *s, JsonBuilder *b)
+{
+    begin(b, "scenario");
+    moe_fields_to_json(moe_scenario_fields, &s->file, b);
+    begin(b, "topology");
+    moe_fields_to_json(moe_topology_fields, &s->topology->file, b);
+    json_builder_end_object(b);
+    begin(b, "gpu");
+    moe_fields_to_json(moe_gpu_fields, &s->topology->gpu, b);
+    json_builder_end_object(b);
+    json_builder_end_object(b);
+    add_int(b, "ranks", s->n_ranks);
+}
+
+static gboolean add_inputs(const MoeScenario *s, JsonBuilder *b, GError **error)
+{
+    const MoeTrace *trace = s->trace;
+    begin(b, "inputs");
+    if (s->trace_path != NULL) {
+        g_autofree char *digest = moe_file_digest(s->trace_path, error);
+        if (digest == NULL)
+            return FALSE;
+        g_autofree char *name = g_path_get_basename(s->trace_path);
+        add_string(b, "trace", name);
+        add_string(b, "trace_digest", digest);
+    }
+    add_string(b, "trace_model", trace->model);
+    add_string(b, "trace_weights", trace->weights);
+    add_string(b, "trace_router", trace->router);
+    add_string(b, "trace_workload", trace->workload);
+    add_int(b, "trace_tokens", trace->n_tokens);
+    add_string(b, "model", s->model->name);
+    if (s->model->source != NULL)
+        add_string(b, "model_source", s->model->source);
+    add_int(b, "model_parameters", moe_model_parameters(&s->model->shape));
+    add_int(b, "model_active_parameters", moe_model_active_parameters(&s->model->shape));
+    json_builder_end_object(b);
+    return TRUE;
+}
+
+static void add_totals(const MoeResult *result, const MoeLowered *lowered, JsonBuilder *b,
+                       const char *name)
+{
+    begin(b, name);
+    add_double(b, "seconds", result->seconds);
+    add_double(b, "max_over_mean", moe_run_imbalance(lowered, -1));
+    begin(b, "phase_seconds");
+    for (int p = 0; p < MOE_PHASE_COUNT; p++)
+        add_double(b, moe_phase_name((MoePhase)p),
+                   moe_result_phase_seconds(result, (MoePhase)p, -2));
+    json_builder_end_object(b);
+    gint64 dispatch = 0, combine = 0, pairs = 0, dropped = 0;
+    for (guint i = 0; i < lowered->loads->len; i++) {
+        const MoeBlockLoad *load = &g_array_index(lowered->loads, MoeBlockLoad, i);
+        dispatch += load->dispatch_bytes;
+        combine += load->combine_bytes;
+        pairs += load->pairs;
+        dropped += load->dropped;
+    }
+    add_int(b, "dispatch_bytes", dispatch);
+    add_int(b, "combine_bytes", combine);
+    add_int(b, "pairs", pairs);
+    add_int(b, "pairs_dropped", dropped);
+    json_builder_end_object(b);
+}
+
+static gboolean write_json(const MoeRun *run, const char *path, gboolean force, GError **error)
+{
+    g_autoptr(JsonBuilder) b = json_builder_new();
+    json_builder_begin_object(b);
+    add_string(b, "format", "moesim-run-1");
+    add_string(b, "moesim", PACKAGE_VERSION);
+    add_scenario(run->scenario, b);
+    if (!add_inputs(run->scenario, b, error))
+        return FALSE;
+    begin(b, "engine");
+    add_string(b, "version", moe_engine_version());
+    add_strings(b, "settings", moe_engine_settings());
+    json_builder_end_object(b);
+    add_strings(b, "assumptions", (const char *const *)run->assumptions);
+    add_totals(run->result, run->lowered, b, "result");
+    if (run->control != NULL)
+        add_totals(run->control, run->control_lowered, b, "control");
+    json_builder_end_object(b);
+    g_autoptr(JsonNode) root = json_builder_get_root(b);
+    g_autofree char *text = moe_json_print(root);
+    return moe_file_write(path, force, text, strlen(text), error);
+}
+
+gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force, GError **error)
+{
+    static const struct {
+        const char *name;
+        Fill fill;
+    } files[] = {
+        {"layers.csv", fill_layers},   {"ranks.csv", fill_ranks},        {"links.csv", fill_links},
+        {"experts.csv", fill_experts}, {"timeline.json", fill_timeline},
+    };
+    if (!moe_folder_prepare(path, force, error))
+        return FALSE;
+    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *file = g_build_filename(path, files[i].name, NULL);
+        MoeWriter *writer = moe_writer_new(file, force, error);
+        if (writer == NULL)
+            return FALSE;
+        files[i].fill(run, writer);
+        if (!moe_writer_close(writer, error))
+            return FALSE;
+    }
+    g_autofree char *json = g_build_filename(path, "run.json", NULL);
+    return write_json(run, json, force, error);
+}

@@ -1,0 +1,27 @@
+/* folder.h - a run on disk.
+ *
+ * Layer: sim. Files, all times in seconds and sizes in bytes:
+ *
+ *   run.json       resolved scenario, digests of the inputs, engine and settings, assumptions,
+ * totals layers.csv     step, layer, phase, start_s, end_s, seconds, rank_mean_s, rank_max_s,
+ * bytes, max_over_mean (of the pairs per rank; experts only), control_s (seconds of the same phase
+ * under balanced routing) ranks.csv      step, layer, phase, rank, start_s, end_s, tokens (at
+ * home), pairs (to compute) links.csv      link, fabric, bandwidth_bytes_s, bytes, busy_share (of
+ * the run's time at full rate) experts.csv    layer, expert, rank, pairs (over all steps)
+ *   timeline.json  Chrome trace events for ui.perfetto.dev: one process per node, one thread per
+ * GPU
+ *
+ * layer is the block; -1 stands for what is outside of the blocks. `seconds` adds up over a run.
+ */
+#ifndef MOE_SIM_FOLDER_H
+#define MOE_SIM_FOLDER_H
+
+#include "sim/run.h"
+
+/* Writes the run to the folder @path (see moe_folder_prepare()); run.json comes last, so that a
+ * folder with one is complete. Errors: MOE_ERROR_FAILED, MOE_ERROR_INPUT (an input changed or
+ * vanished). */
+gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+#endif

@@ -1,0 +1,197 @@
+#include "config.h"
+
+#include "sim/lower.h"
+
+#include "sim/alltoall.h"
+#include "sim/traffic.h"
+
+#include <string.h>
+
+typedef struct {
+    const MoeScenario *scenario;
+    gboolean balanced;
+    MoeLowered *out;
+    const MoePlacement *placement;
+    MoeTraffic *traffic;
+    gint64 *bytes; /* [ranks, ranks] */
+    gint64 *local; /* [experts]: tokens of one rank's experts */
+    GError **error;
+} Lowering;
+
+static void load_clear(gpointer data)
+{
+    MoeBlockLoad *load = data;
+    g_free(load->received);
+    g_free(load->experts);
+    g_free(load->homes);
+}
+
+static gint64 travelling(const gint64 *bytes, gint64 n_ranks)
+{
+    gint64 sum = 0;
+    for (gint64 a = 0; a < n_ranks; a++)
+        for (gint64 b = 0; b < n_ranks; b++)
+            sum += a != b ? bytes[a * n_ranks + b] : 0;
+    return sum;
+}
+
+static void transfer(Lowering *w, const MoeTransfer *transfer_file, MoePhase phase)
+{
+    const MoeScenario *s = w->scenario;
+    const MoeAllToAll job = {
+        .topology = s->topology,
+        .bytes = w->bytes,
+        .phase = phase,
+        .startup = s->topology->gpu.launch,
+    };
+    moe_traffic_bytes(w->traffic, transfer_file, s->model->shape.hidden_size,
+                      phase == MOE_PHASE_COMBINE, w->bytes);
+    moe_alltoall_kind(transfer_file->algorithm)->lower(&job, w->out->programs);
+}
+
+static void compute_experts(Lowering *w)
+{
+    MoePrograms *programs = w->out->programs;
+    const MoePlacement *placement = w->placement;
+    for (gint64 r = 0; r < programs->n_ranks; r++) {
+        gint64 n = 0;
+        for (gint64 e = 0; e < placement->n_experts; e++)
+            if (placement->rank_of[e] == r)
+                w->local[n++] = w->traffic->experts[e];
+        moe_programs_compute(programs, r, MOE_PHASE_EXPERTS,
+                             moe_cost_experts(&w->out->cost, w->local, n));
+    }
+}
+
+static void keep_load(Lowering *w, const MoeAssignment *assignment, gint64 dispatch_bytes,
+                      gint64 combine_bytes)
+{
+    const MoeTraffic *traffic = w->traffic;
+    gint64 R = traffic->n_ranks;
+    MoeBlockLoad load = {
+        .step = w->out->programs->step,
+        .layer = w->out->programs->layer,
+        .received = g_new(gint64, R),
+        .experts = g_memdup2(traffic->experts, (gsize)traffic->n_experts * sizeof(gint64)),
+        .homes = g_new(gint64, R),
+        .dispatch_bytes = dispatch_bytes,
+        .combine_bytes = combine_bytes,
+        .pairs = traffic->total,
+        .dropped = traffic->dropped,
+    };
+    for (gint64 r = 0; r < R; r++) {
+        load.received[r] = moe_traffic_received(traffic, w->placement, r);
+        load.homes[r] = assignment->first[r + 1] - assignment->first[r];
+    }
+    g_array_append_val(w->out->loads, load);
+}
+
+static gboolean lower_experts(Lowering *w, const MoeAssignment *assignment,
+                              const MoeTraceLayer *layer)
+{
+    const MoeScenario *s = w->scenario;
+    const MoeCost *cost = &w->out->cost;
+    MoePrograms *programs = w->out->programs;
+    moe_traffic_count(w->traffic, s->trace, layer, assignment, w->placement, w->balanced);
+    if (!moe_traffic_check(w->traffic, w->error))
+        return FALSE;
+    gint64 R = programs->n_ranks;
+    for (gint64 r = 0; r < R; r++)
+        moe_programs_compute(
+            programs, r, MOE_PHASE_ROUTER,
+            moe_cost_router(cost, assignment->first[r + 1] - assignment->first[r]));
+    transfer(w, &s->file.dispatch, MOE_PHASE_DISPATCH);
+    gint64 dispatch_bytes = travelling(w->bytes, R);
+    if (cost->shape->shared_expert_intermediate_size > 0)
+        for (gint64 r = 0; r < R; r++)
+            moe_programs_compute(programs, r, MOE_PHASE_SHARED,
+                                 moe_cost_ffn(cost, assignment->first[r + 1] - assignment->first[r],
+                                              cost->shape->shared_expert_intermediate_size));
+    compute_experts(w);
+    transfer(w, &s->file.combine, MOE_PHASE_COMBINE);
+    for (gint64 r = 0; r < R; r++)
+        moe_programs_compute(programs, r, MOE_PHASE_COMBINE,
+                             moe_cost_combine(cost, assignment->first[r + 1] - assignment->first[r],
+                                              w->traffic->copies[r]));
+    keep_load(w, assignment, dispatch_bytes, travelling(w->bytes, R));
+    return TRUE;
+}
+
+static gboolean lower_step(Lowering *w, const MoeAssignment *assignment)
+{
+    const MoeScenario *s = w->scenario;
+    const MoeCost *cost = &w->out->cost;
+    const MoeModelShape *shape = cost->shape;
+    MoePrograms *programs = w->out->programs;
+    gint64 R = programs->n_ranks;
+    for (gint64 layer = 0; layer < shape->num_hidden_layers; layer++) {
+        programs->layer = (int)layer;
+        for (gint64 r = 0; r < R; r++) {
+            MoeContext context = moe_assignment_context(assignment, s->trace, r,
+                                                        cost->decode ? s->file.phase.context : 0);
+            moe_programs_compute(programs, r, MOE_PHASE_ATTENTION,
+                                 moe_cost_attention(cost, &context));
+        }
+        if (layer >= shape->first_k_dense_replace) {
+            gint64 index = layer - shape->first_k_dense_replace;
+            if (!lower_experts(w, assignment, &s->trace->layers[index]))
+                return FALSE;
+            continue;
+        }
+        for (gint64 r = 0; r < R; r++)
+            moe_programs_compute(programs, r, MOE_PHASE_DENSE,
+                                 moe_cost_ffn(cost, assignment->first[r + 1] - assignment->first[r],
+                                              shape->intermediate_size));
+    }
+    programs->layer = -1;
+    for (gint64 r = 0; r < R; r++)
+        moe_programs_compute(
+            programs, r, MOE_PHASE_HEAD,
+            moe_cost_head(cost, moe_assignment_sequences(assignment, s->trace, r)));
+    return TRUE;
+}
+
+MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **error)
+{
+    const MoeModelShape *shape = &scenario->model->shape;
+    g_autoptr(MoeLowered) lowered = g_new0(MoeLowered, 1);
+    lowered->cost = (MoeCost){
+        .shape = shape,
+        .gpu = &scenario->topology->gpu,
+        .type = (MoeType)scenario->file.compute.dtype,
+        .decode = scenario->file.phase.kind == MOE_STEP_DECODE,
+    };
+    lowered->programs = moe_programs_new(scenario->n_ranks);
+    lowered->loads = g_array_new(FALSE, FALSE, sizeof(MoeBlockLoad));
+    g_array_set_clear_func(lowered->loads, load_clear);
+    g_autoptr(GPtrArray) steps = moe_assignments_new(scenario, error);
+    if (steps == NULL)
+        return NULL;
+    lowered->placement = moe_placement_new(scenario->file.plan.placement, shape->num_experts,
+                                           scenario->n_ranks, error);
+    if (lowered->placement == NULL || !moe_cost_check(&lowered->cost, error)) {
+        g_prefix_error(error, "%s: ", scenario->path);
+        return NULL;
+    }
+    g_autoptr(MoeTraffic) traffic = moe_traffic_new(scenario->n_ranks, shape->num_experts);
+    g_autofree gint64 *bytes = g_new(gint64, scenario->n_ranks * scenario->n_ranks);
+    g_autofree gint64 *local = g_new(gint64, shape->num_experts);
+    Lowering w = {scenario, balanced, lowered, lowered->placement, traffic, bytes, local, error};
+    for (guint step = 0; step < steps->len; step++) {
+        lowered->programs->step = (int)step;
+        if (!lower_step(&w, steps->pdata[step]))
+            return NULL;
+    }
+    return g_steal_pointer(&lowered);
+}
+
+void moe_lowered_free(MoeLowered *lowered)
+{
+    if (lowered == NULL)
+        return;
+    moe_programs_free(lowered->programs);
+    moe_placement_free(lowered->placement);
+    if (lowered->loads != NULL)
+        g_array_unref(lowered->loads);
+    g_free(lowered);
+}

@@ -1,0 +1,40 @@
+/* lower.h - turns a scenario into the programs of its ranks.
+ *
+ * Layer: sim. Data-parallel attention, expert-parallel FFNs over all ranks:
+ *
+ *   every block:  attention | router | dispatch | shared experts | experts | combine
+ *   dense block:  attention | dense FFN
+ *   at the end:   LM head (the last token of each sequence in prefill, every token in decode)
+ */
+#ifndef MOE_SIM_LOWER_H
+#define MOE_SIM_LOWER_H
+
+#include "sim/assignment.h"
+#include "sim/placement.h"
+#include "sim/program.h"
+
+/* What the routing of one block in one step asked for; beside the programs, for reports. */
+typedef struct {
+    int step, layer;
+    gint64 *received;                     /* [ranks]: pairs that each rank's experts compute */
+    gint64 *experts;                      /* [experts] */
+    gint64 *homes;                        /* [ranks]: tokens at home */
+    gint64 dispatch_bytes, combine_bytes; /* that leave a GPU, all ranks together */
+    gint64 pairs, dropped;
+} MoeBlockLoad;
+
+typedef struct {
+    MoePrograms *programs;
+    MoePlacement *placement;
+    GArray *loads; /* MoeBlockLoad, by step and block */
+    MoeCost cost;
+} MoeLowered;
+
+/* Lowers @scenario; with @balanced, under the balanced control's routing of the same tokens. Frees
+ * with moe_lowered_free(). Errors: MOE_ERROR_INPUT (parts that do not fit); NULL then. */
+MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced,
+                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void moe_lowered_free(MoeLowered *lowered);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeLowered, moe_lowered_free)
+
+#endif

@@ -1,0 +1,152 @@
+#include "config.h"
+
+#include "sim/report.h"
+
+#include <math.h>
+
+static const MoePhase main_phases[] = {MOE_PHASE_ATTENTION, MOE_PHASE_DISPATCH, MOE_PHASE_EXPERTS,
+                                       MOE_PHASE_COMBINE};
+
+static double layer_seconds(const MoeResult *result, int layer)
+{
+    double seconds = 0;
+    for (int p = 0; p < MOE_PHASE_COUNT; p++)
+        seconds += moe_result_phase_seconds(result, (MoePhase)p, layer);
+    return seconds;
+}
+
+static void add_head(const MoeRun *run, GString *text)
+{
+    const MoeScenario *s = run->scenario;
+    char tokens[MOE_UNITS_TEXT];
+    gint64 n = 0;
+    for (gint64 r = 0; r < s->n_ranks && run->lowered->loads->len > 0; r++)
+        n += g_array_index(run->lowered->loads, MoeBlockLoad, 0).homes[r];
+    moe_units_format_count(n, tokens);
+    g_string_append_printf(
+        text,
+        "%s: %s, %s of %s tokens per step, EP %" G_GINT64_FORMAT " on %s (%" G_GINT64_FORMAT
+        " x %" G_GINT64_FORMAT " %s)\nrouting: %s, %s\n\n",
+        s->file.name, s->model->name, s->file.phase.kind == MOE_STEP_DECODE ? "decode" : "prefill",
+        tokens, s->n_ranks, s->topology->file.name, s->topology->file.nodes,
+        s->topology->file.gpus_per_node, s->topology->gpu.name, s->trace->model, s->trace->router);
+}
+
+static void add_cell(GString *text, double seconds)
+{
+    g_string_append_printf(text, " %10.1f", seconds * 1e6);
+}
+
+/* One line: block @layer, -1 what is outside of the blocks, -2 the total. */
+static void add_line(const MoeRun *run, int layer, GString *text)
+{
+    const MoeResult *result = run->result;
+    double total = layer == -2 ? result->seconds : layer_seconds(result, layer), rest = total;
+    if (layer >= 0)
+        g_string_append_printf(text, "%6d", layer);
+    else
+        g_string_append_printf(text, "%6s", layer == -1 ? "head" : "total");
+    for (size_t i = 0; i < G_N_ELEMENTS(main_phases); i++) {
+        double seconds = moe_result_phase_seconds(result, main_phases[i], layer);
+        add_cell(text, seconds);
+        rest -= seconds;
+    }
+    add_cell(text, fmax(rest, 0));
+    add_cell(text, total);
+    gboolean routed =
+        layer == -2 ||
+        (layer >= 0 && moe_result_phase_seconds(result, MOE_PHASE_EXPERTS, layer) > 0);
+    if (routed)
+        g_string_append_printf(text, " %9.2f",
+                               moe_run_imbalance(run->lowered, layer == -2 ? -1 : layer));
+    else
+        g_string_append_printf(text, " %9s", "-");
+    if (run->control != NULL) {
+        double control = layer == -2 ? run->control->seconds : layer_seconds(run->control, layer);
+        g_string_append_printf(text, " %+9.1f %%", control > 0 ? 100 * (total / control - 1) : 0);
+    }
+    g_string_append_c(text, '\n');
+}
+
+static void add_table(const MoeRun *run, GString *text)
+{
+    g_string_append_printf(text, "%6s %10s %10s %10s %10s %10s %10s %9s", "block", "attention",
+                           "dispatch", "experts", "combine", "other", "total", "imbalance");
+    g_string_append(text, run->control != NULL ? "  vs balanced\n" : "\n");
+    g_string_append_printf(text, "%6s %10s %10s %10s %10s %10s %10s %9s\n", "", "us", "us", "us",
+                           "us", "us", "us", "max/mean");
+    for (int layer = 0; layer < run->scenario->model->shape.num_hidden_layers; layer++)
+        add_line(run, layer, text);
+    add_line(run, -1, text);
+    add_line(run, -2, text);
+}
+
+/* By how much the run is slower than its control, and in which phases and block. */
+static void add_imbalance(const MoeRun *run, GString *text)
+{
+    char by[MOE_UNITS_TEXT];
+    double excess = run->result->seconds - run->control->seconds;
+    moe_units_format(fabs(excess), MOE_UNIT_TIME, by);
+    g_string_append_printf(
+        text, "\n%s than the same tokens under balanced routing by %s (%+.1f %%):",
+        excess >= 0 ? "slower" : "faster", by, 100 * excess / run->control->seconds);
+    const char *separator = "";
+    for (size_t i = 0; i < G_N_ELEMENTS(main_phases); i++) {
+        double difference = moe_result_phase_seconds(run->result, main_phases[i], -2) -
+                            moe_result_phase_seconds(run->control, main_phases[i], -2);
+        if (fabs(difference) < 0.005 * fabs(excess))
+            continue;
+        moe_units_format(fabs(difference), MOE_UNIT_TIME, by);
+        g_string_append_printf(text, "%s %s %s%s", separator, moe_phase_name(main_phases[i]),
+                               difference < 0 ? "-" : "+", by);
+        separator = ",";
+    }
+    int worst = 0;
+    double worst_excess = -INFINITY;
+    for (int layer = 0; layer < run->scenario->model->shape.num_hidden_layers; layer++) {
+        double here = layer_seconds(run->result, layer) - layer_seconds(run->control, layer);
+        if (here > worst_excess) {
+            worst = layer;
+            worst_excess = here;
+        }
+    }
+    moe_units_format(fmax(worst_excess, 0), MOE_UNIT_TIME, by);
+    g_string_append_printf(text, "; most in block %d (+%s)\n", worst, by);
+}
+
+static void add_busiest(const MoeRun *run, GString *text)
+{
+    const GArray *links = run->scenario->topology->links;
+    int busiest = -1;
+    double most = 0;
+    for (guint l = 0; l < links->len; l++) {
+        double busy =
+            (double)run->result->link_bytes[l] / g_array_index(links, MoeLink, l).bandwidth;
+        if (busy > most) {
+            busiest = (int)l;
+            most = busy;
+        }
+    }
+    if (busiest < 0)
+        return;
+    char bytes[MOE_UNITS_TEXT], rate[MOE_UNITS_TEXT];
+    const MoeLink *link = &g_array_index(links, MoeLink, busiest);
+    moe_units_format((double)run->result->link_bytes[busiest], MOE_UNIT_BYTES, bytes);
+    moe_units_format(link->bandwidth, MOE_UNIT_RATE, rate);
+    g_string_append_printf(text, "busiest link: %s, %s at %s: full for %.0f %% of the time\n",
+                           link->name, bytes, rate, 100 * most / run->result->seconds);
+}
+
+void moe_report(const MoeRun *run, gboolean verbose, GString *text)
+{
+    add_head(run, text);
+    add_table(run, text);
+    if (run->control != NULL)
+        add_imbalance(run, text);
+    else
+        g_string_append_c(text, '\n');
+    add_busiest(run, text);
+    for (int i = 0; run->assumptions[i] != NULL; i++)
+        if (verbose || g_str_has_prefix(run->assumptions[i], "the weights do NOT fit"))
+            g_string_append_printf(text, "assumed: %s\n", run->assumptions[i]);
+}

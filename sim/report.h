@@ -1,0 +1,16 @@
+/* report.h - a run as a table to read.
+ *
+ * Layer: sim.
+ */
+#ifndef MOE_SIM_REPORT_H
+#define MOE_SIM_REPORT_H
+
+#include "sim/run.h"
+
+/* Appends to @text: what was simulated; per block and in total the time of attention, dispatch,
+ * experts, combine and the rest, the imbalance of the ranks, and, with a control, how much longer
+ * than under balanced routing; where the imbalance costs most; the busiest link; with @verbose
+ * every assumption. */
+void moe_report(const MoeRun *run, gboolean verbose, GString *text);
+
+#endif

@@ -1,0 +1,212 @@
+#include "config.h"
+
+#include "sim/result.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Rounding of the engine's clock. */
+static const double slack_s = 1e-10;
+
+static gboolean broken(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static gboolean broken(GError **error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *what = g_strdup_vprintf(format, args);
+    va_end(args);
+    return moe_fail(error, MOE_ERROR_FAILED, "invariant broken: %s; please report this as a bug",
+                    what);
+}
+
+static const MoeOp *op_of(const MoePrograms *programs, gint64 rank, guint index)
+{
+    return &g_array_index(programs->ranks[rank].ops, MoeOp, index);
+}
+
+static gboolean check_times(const MoePrograms *programs, const MoeTimes *times, GError **error)
+{
+    for (gint64 r = 0; r < programs->n_ranks; r++) {
+        double now = 0, computed = 0;
+        for (guint i = 0; i < programs->ranks[r].ops->len; i++) {
+            const MoeOp *op = op_of(programs, r, i);
+            const MoeInterval *t = &times->ranks[r][i];
+            if (!(t->start >= now - slack_s) || !(t->end >= t->start) || !isfinite(t->end))
+                return broken(error,
+                              "operation %u of rank %" G_GINT64_FORMAT
+                              " runs from %.12g s to %.12g s, "
+                              "after %.12g s",
+                              i, r, t->start, t->end, now);
+            if (!op->exchange && fabs(t->end - t->start - op->seconds) > slack_s + 1e-9 * t->end)
+                return broken(error,
+                              "operation %u of rank %" G_GINT64_FORMAT
+                              " computes %.12g s instead of %.12g s",
+                              i, r, t->end - t->start, op->seconds);
+            now = t->end;
+            computed += op->exchange ? 0 : op->seconds;
+        }
+        if (now < computed * (1 - 1e-9) - slack_s)
+            return broken(error,
+                          "rank %" G_GINT64_FORMAT " is done after %.12g s, but computes %.12g s",
+                          r, now, computed);
+    }
+    return TRUE;
+}
+
+/* Adds what operation @index of @rank sends to the links' bytes; checks it against its largest
+ * message. */
+static gboolean add_messages(const MoeTopology *topology, const MoePrograms *programs,
+                             const MoeTimes *times, gint64 rank, guint index, gint64 *link_bytes,
+                             gint64 *sent, GError **error)
+{
+    const MoeOp *op = op_of(programs, rank, index);
+    const MoeProgram *program = &programs->ranks[rank];
+    const MoeInterval *t = &times->ranks[rank][index];
+    for (guint32 i = 0; i < op->n_sends; i++) {
+        const MoeMessage *m = &g_array_index(program->sends, MoeMessage, op->first_send + i);
+        guint32 links[MOE_ROUTE_MOST];
+        int n = moe_topology_route(topology, (MoeFabric)m->fabric, rank, m->peer, links);
+        if (n == 0)
+            return broken(error,
+                          "rank %" G_GINT64_FORMAT
+                          " sends to %u over a fabric that does not connect them",
+                          rank, m->peer);
+        for (int l = 0; l < n; l++)
+            link_bytes[links[l]] += m->bytes;
+        double alone = op->seconds +
+                       moe_topology_latency(topology, (MoeFabric)m->fabric, rank, m->peer) +
+                       (double)m->bytes /
+                           moe_topology_bandwidth(topology, (MoeFabric)m->fabric, rank, m->peer);
+        if (t->end - t->start < alone * (1 - 1e-6) - slack_s)
+            return broken(error,
+                          "operation %u of rank %" G_GINT64_FORMAT
+                          " takes %.12g s, less than its message to %u "
+                          "alone, %.12g s",
+                          index, rank, t->end - t->start, m->peer, alone);
+        *sent += m->bytes;
+    }
+    return TRUE;
+}
+
+/* One exchange of all ranks: bytes sent = received, and the busiest link's time fits in. */
+static gboolean check_exchange(const MoeTopology *topology, const MoePrograms *programs,
+                               const MoeTimes *times, guint index, gint64 *link_bytes,
+                               gint64 *sent_out, GError **error)
+{
+    gint64 sent = 0, received = 0;
+    double start = INFINITY, end = 0;
+    for (gint64 r = 0; r < programs->n_ranks; r++) {
+        const MoeOp *op = op_of(programs, r, index);
+        if (!add_messages(topology, programs, times, r, index, link_bytes, &sent, error))
+            return FALSE;
+        for (guint32 i = 0; i < op->n_recvs; i++)
+            received +=
+                g_array_index(programs->ranks[r].recvs, MoeMessage, op->first_recv + i).bytes;
+        start = fmin(start, times->ranks[r][index].start + op->seconds);
+        end = fmax(end, times->ranks[r][index].end);
+    }
+    if (sent != received)
+        return broken(error, "%" G_GINT64_FORMAT " bytes sent, %" G_GINT64_FORMAT " received", sent,
+                      received);
+    for (guint l = 0; l < topology->links->len; l++) {
+        const MoeLink *link = &g_array_index(topology->links, MoeLink, l);
+        double busy = (double)link_bytes[l] / link->bandwidth;
+        if (busy > (end - start) * (1 + 1e-6) + slack_s)
+            return broken(error,
+                          "link '%s' carries %" G_GINT64_FORMAT
+                          " bytes in %.12g s, faster than its rate",
+                          link->name, link_bytes[l], end - start);
+    }
+    *sent_out = sent;
+    return TRUE;
+}
+
+static void phase_clear(gpointer data)
+{
+    g_free(((MoePhaseTime *)data)->ranks);
+}
+
+/* Adds operation @index of all ranks to the newest phase, or begins one. */
+static void add_operation(MoeResult *result, const MoePrograms *programs, const MoeTimes *times,
+                          guint index, gint64 bytes)
+{
+    const MoeOp *op = op_of(programs, 0, index);
+    MoePhaseTime *phase = result->phases->len > 0 ? &g_array_index(result->phases, MoePhaseTime,
+                                                                   result->phases->len - 1)
+                                                  : NULL;
+    if (phase == NULL || phase->phase != (MoePhase)op->phase || phase->layer != op->layer ||
+        phase->step != op->step) {
+        MoePhaseTime fresh = {
+            .step = op->step,
+            .layer = op->layer,
+            .phase = (MoePhase)op->phase,
+            .ranks = g_new0(MoeInterval, result->n_ranks),
+            .start = phase != NULL ? phase->end : 0,
+            .end = phase != NULL ? phase->end : 0,
+        };
+        for (gint64 r = 0; r < result->n_ranks; r++)
+            fresh.ranks[r].start = times->ranks[r][index].start;
+        g_array_append_val(result->phases, fresh);
+        phase = &g_array_index(result->phases, MoePhaseTime, result->phases->len - 1);
+    }
+    phase->bytes += bytes;
+    phase->mean = phase->max = 0;
+    for (gint64 r = 0; r < result->n_ranks; r++) {
+        MoeInterval *own = &phase->ranks[r];
+        own->end = times->ranks[r][index].end;
+        phase->end = fmax(phase->end, own->end);
+        phase->mean += (own->end - own->start) / (double)result->n_ranks;
+        phase->max = fmax(phase->max, own->end - own->start);
+    }
+    phase->seconds = phase->end - phase->start;
+}
+
+MoeResult *moe_result_new(const MoeTopology *topology, const MoePrograms *programs,
+                          const MoeTimes *times, GError **error)
+{
+    guint n_links = topology->links->len, n_ops = programs->ranks[0].ops->len;
+    g_autoptr(MoeResult) result = g_new0(MoeResult, 1);
+    result->n_ranks = programs->n_ranks;
+    result->link_bytes = g_new0(gint64, n_links + 1);
+    result->phases = g_array_new(FALSE, FALSE, sizeof(MoePhaseTime));
+    g_array_set_clear_func(result->phases, phase_clear);
+    if (!check_times(programs, times, error))
+        return NULL;
+    g_autofree gint64 *link_bytes = g_new(gint64, n_links + 1);
+    for (guint i = 0; i < n_ops; i++) {
+        gint64 sent = 0;
+        if (op_of(programs, 0, i)->exchange) {
+            memset(link_bytes, 0, n_links * sizeof(gint64));
+            if (!check_exchange(topology, programs, times, i, link_bytes, &sent, error))
+                return NULL;
+            for (guint l = 0; l < n_links; l++)
+                result->link_bytes[l] += link_bytes[l];
+        }
+        add_operation(result, programs, times, i, sent);
+    }
+    if (result->phases->len > 0)
+        result->seconds = g_array_index(result->phases, MoePhaseTime, result->phases->len - 1).end;
+    return g_steal_pointer(&result);
+}
+
+void moe_result_free(MoeResult *result)
+{
+    if (result == NULL)
+        return;
+    if (result->phases != NULL)
+        g_array_unref(result->phases);
+    g_free(result->link_bytes);
+    g_free(result);
+}
+
+double moe_result_phase_seconds(const MoeResult *result, MoePhase phase, int layer)
+{
+    double seconds = 0;
+    for (guint i = 0; i < result->phases->len; i++) {
+        const MoePhaseTime *p = &g_array_index(result->phases, MoePhaseTime, i);
+        if (p->phase == phase && (layer == -2 || p->layer == layer))
+            seconds += p->seconds;
+    }
+    return seconds;
+}

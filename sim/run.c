@@ -1,0 +1,119 @@
+#include "config.h"
+
+#include "sim/run.h"
+
+#include <math.h>
+
+static void assume(GPtrArray *list, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static void assume(GPtrArray *list, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_ptr_array_add(list, g_strdup_vprintf(format, args));
+    va_end(args);
+}
+
+/* What a reader must know to trust the numbers. */
+static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
+{
+    GPtrArray *list = g_ptr_array_new();
+    const MoeScenarioFile *file = &s->file;
+    const MoeTopology *topology = s->topology;
+    assume(list, "nothing overlaps: a rank computes or communicates, never both");
+    assume(list, "not priced: embedding rows, sampling, the routing metadata (expert ids and "
+                 "weights) on the "
+                 "wire, allocation, scheduling between steps");
+    assume(list, "activations and KV cache take %d bytes per element",
+           file->compute.dtype == MOE_TYPE_F32 ? 4 : 2);
+    if (s->n_ranks < topology->n_gpus)
+        assume(list,
+               "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs take part; the others are idle",
+               s->n_ranks, topology->n_gpus);
+    if (file->phase.repeat)
+        assume(list, "the trace starts again when it ends: some tokens count more than once");
+    if (file->phase.kind == MOE_STEP_PREFILL && file->phase.split == MOE_SPLIT_TOKENS)
+        assume(list, "a sequence cut at a GPU's border goes on at the next, priced with its whole "
+                     "prefix there");
+    if (file->phase.kind == MOE_STEP_DECODE && file->phase.context > 0)
+        assume(list,
+               "every token attends to %" G_GINT64_FORMAT
+               " keys, whatever its position in the trace",
+               file->phase.context);
+    if (s->trace->weights[0] == '\0')
+        assume(list, "the routing was not traced here: %s (%s)", s->trace->router,
+               s->trace->workload);
+    double weights = moe_cost_weights(&lowered->cost, s->n_ranks);
+    char need[MOE_UNITS_TEXT], have[MOE_UNITS_TEXT];
+    moe_units_format(weights, MOE_UNIT_BYTES, need);
+    moe_units_format(topology->gpu.hbm.size, MOE_UNIT_BYTES, have);
+    assume(
+        list,
+        weights > topology->gpu.hbm.size
+            ? "the weights do NOT fit: %s per GPU of %s"
+            : "weights take %s per GPU of %s; KV cache and activations are not checked against it",
+        need, have);
+    g_ptr_array_add(list, NULL);
+    return (char **)g_ptr_array_free(list, FALSE);
+}
+
+static gboolean simulate(const MoeScenario *s, gboolean balanced, MoeProgress *progress,
+                         MoeLowered **lowered_out, MoeResult **result_out, GError **error)
+{
+    *lowered_out = moe_lower(s, balanced, error);
+    if (*lowered_out == NULL)
+        return FALSE;
+    const MoePrograms *programs = (*lowered_out)->programs;
+    g_autoptr(MoeTimes) times =
+        moe_engine_run(s->topology, programs, s->file.network.sharing, progress, error);
+    if (times == NULL)
+        return FALSE;
+    *result_out = moe_result_new(s->topology, programs, times, error);
+    return *result_out != NULL;
+}
+
+MoeRun *moe_run(const MoeScenario *scenario, MoeProgress *progress, GError **error)
+{
+    g_autoptr(MoeRun) run = g_new0(MoeRun, 1);
+    run->scenario = scenario;
+    if (!simulate(scenario, FALSE, progress, &run->lowered, &run->result, error))
+        return NULL;
+    if (scenario->file.control == MOE_CONTROL_BALANCED &&
+        !simulate(scenario, TRUE, progress, &run->control_lowered, &run->control, error)) {
+        g_prefix_error(error, "balanced control: ");
+        return NULL;
+    }
+    run->assumptions = list_assumptions(scenario, run->lowered);
+    return g_steal_pointer(&run);
+}
+
+void moe_run_free(MoeRun *run)
+{
+    if (run == NULL)
+        return;
+    moe_lowered_free(run->lowered);
+    moe_lowered_free(run->control_lowered);
+    moe_result_free(run->result);
+    moe_result_free(run->control);
+    g_strfreev(run->assumptions);
+    g_free(run);
+}
+
+double moe_run_imbalance(const MoeLowered *lowered, int layer)
+{
+    double largest = 0, means = 0;
+    gint64 R = lowered->programs->n_ranks;
+    for (guint i = 0; i < lowered->loads->len; i++) {
+        const MoeBlockLoad *load = &g_array_index(lowered->loads, MoeBlockLoad, i);
+        if (layer >= 0 && load->layer != layer)
+            continue;
+        gint64 most = 0, sum = 0;
+        for (gint64 r = 0; r < R; r++) {
+            most = MAX(most, load->received[r]);
+            sum += load->received[r];
+        }
+        largest += (double)most;
+        means += (double)sum / (double)R;
+    }
+    return means > 0 ? largest / means : 1;
+}

@@ -1,0 +1,293 @@
+#include "config.h"
+
+#include "sim/scenario.h"
+
+#include "sim/alltoall.h"
+#include "sim/base/yaml.h"
+#include "sim/engine.h"
+#include "sim/placement.h"
+#include "workloads/synth.h"
+
+#include <string.h>
+
+static const char *const *step_kinds(void)
+{
+    static const char *const names[] = {"prefill", "decode", NULL};
+    return names;
+}
+
+static const char *const *splits(void)
+{
+    static const char *const names[] = {"tokens", "sequences", NULL};
+    return names;
+}
+
+static const char *const *controls(void)
+{
+    static const char *const names[] = {"balanced", "none", NULL};
+    return names;
+}
+
+#define AT(member)          offsetof(MoeScenarioFile, member)
+#define INNER(part, member) offsetof(MoeScenarioFile, part.member) - offsetof(MoeScenarioFile, part)
+
+static const MoeField plan_fields[] = {
+    {"expert", MOE_FIELD_INT, INNER(plan, expert), "", .min = 1, .max = 1 << 16,
+     .doc = "expert-parallel ranks, one per GPU; all GPUs if unset"},
+    {"placement", MOE_FIELD_CHOICE, INNER(plan, placement), "contiguous",
+     .choices = moe_placement_names, .doc = "which rank holds which expert"},
+    {NULL},
+};
+
+static const MoeField phase_fields[] = {
+    {"kind", MOE_FIELD_CHOICE, INNER(phase, kind), "prefill", .choices = step_kinds,
+     .doc = "prompts, or one token per sequence"},
+    {"tokens_per_gpu", MOE_FIELD_INT, INNER(phase, tokens_per_gpu), "", .min = 1, .max = 1 << 28,
+     .doc = "prefill: of a step; the trace's steps if unset"},
+    {"split", MOE_FIELD_CHOICE, INNER(phase, split), "tokens", .choices = splits,
+     .doc = "prefill: equal tokens, or whole sequences"},
+    {"sequences_per_gpu", MOE_FIELD_INT, INNER(phase, sequences_per_gpu), "", .min = 1,
+     .max = 1 << 20, .doc = "decode: the batch"},
+    {"context", MOE_FIELD_INT, INNER(phase, context), "", .min = 1, .max = 1 << 28,
+     .doc = "decode: keys per token; its position if unset"},
+    {"steps", MOE_FIELD_INT, INNER(phase, steps), "", .min = 1, .max = 100000,
+     .doc = "how many; 1, or all of the trace"},
+    {"repeat", MOE_FIELD_BOOL, INNER(phase, repeat), "false",
+     .doc = "start the trace again when it ends"},
+    {NULL},
+};
+
+static const MoeField transfer_fields[] = {
+    {"algorithm", MOE_FIELD_CHOICE, offsetof(MoeTransfer, algorithm), "direct",
+     .choices = moe_alltoall_names, .doc = "all-to-all"},
+    {"dtype", MOE_FIELD_CHOICE, offsetof(MoeTransfer, dtype), "bf16", .choices = moe_type_names,
+     .doc = "of a token on the wire"},
+    {"deduplicate", MOE_FIELD_BOOL, offsetof(MoeTransfer, deduplicate), "false",
+     .doc = "one copy per token and GPU"},
+    {NULL},
+};
+
+static const MoeField compute_fields[] = {
+    {"dtype", MOE_FIELD_CHOICE, INNER(compute, dtype), "bf16", .choices = moe_type_names,
+     .doc = "of weights and products"},
+    {NULL},
+};
+
+static const MoeField network_fields[] = {
+    {"sharing", MOE_FIELD_CHOICE, INNER(network, sharing), "simgrid",
+     .choices = moe_engine_sharings, .doc = "who solves the bandwidth sharing"},
+    {NULL},
+};
+
+const MoeField moe_scenario_fields[] = {
+    {"name", MOE_FIELD_STRING, AT(name), "",
+     .doc = "what reports call it; the file's name if unset"},
+    {"model", MOE_FIELD_STRING, AT(model), "",
+     .doc = "preset or folder; the trace's model if unset"},
+    {"routing", MOE_FIELD_NODE, AT(routing),
+     .doc = "a trace file, or {synthetic: {kind: ...}} (--keys synthetic)"},
+    {"topology", MOE_FIELD_NODE, AT(topology),
+     .doc = "a preset or file, or a map (--keys topology)"},
+    {"plan", MOE_FIELD_MAP, AT(plan), .fields = plan_fields, .shorthand = "expert"},
+    {"phase", MOE_FIELD_MAP, AT(phase), .fields = phase_fields, .shorthand = "kind"},
+    {"dispatch", MOE_FIELD_MAP, AT(dispatch), .fields = transfer_fields, .shorthand = "algorithm"},
+    {"combine", MOE_FIELD_MAP, AT(combine), .fields = transfer_fields, .shorthand = "algorithm"},
+    {"compute", MOE_FIELD_MAP, AT(compute), .fields = compute_fields, .shorthand = "dtype"},
+    {"network", MOE_FIELD_MAP, AT(network), .fields = network_fields, .shorthand = "sharing"},
+    {"control", MOE_FIELD_CHOICE, AT(control), "balanced", .choices = controls,
+     .doc = "also run with balanced routing, to compare"},
+    {NULL},
+};
+
+/* Which key a scalar stands for when --set goes below it. */
+static const char *shorthand(const char *path)
+{
+    if (strcmp(path, "topology") == 0)
+        return "preset";
+    return moe_fields_shorthand(moe_scenario_fields, path);
+}
+
+static MoeNode *read_tree(const char *path, const char *const *set, GError **error)
+{
+    g_autoptr(MoeNode) root = moe_yaml_load(path, error);
+    if (root == NULL)
+        return NULL;
+    if (root->kind != MOE_NODE_MAP) {
+        moe_node_fail(root, error, "a scenario is a map of keys and values");
+        return NULL;
+    }
+    for (; set != NULL && *set != NULL; set++)
+        if (!moe_node_set(root, *set, shorthand, error))
+            return NULL;
+    return g_steal_pointer(&root);
+}
+
+/* What a path in @node is relative to: the scenario's folder, or the working folder for --set. */
+static const char *base_of(const MoeNode *node, const char *dir)
+{
+    return node != NULL && strcmp(node->file, "--set") == 0 ? NULL : dir;
+}
+
+/* Plan and cluster define each other's size: ranks default to all GPUs, nodes to what the ranks
+ * need. */
+static gboolean load_topology(MoeScenario *s, const char *dir, GError **error)
+{
+    g_autoptr(MoeNode) shorthand_map = NULL;
+    const MoeNode *node = s->file.topology;
+    if (node->kind == MOE_NODE_SCALAR) {
+        shorthand_map = moe_node_new(MOE_NODE_MAP, NULL, node->file, node->line, node->column);
+        MoeNode *key =
+            moe_node_new(MOE_NODE_SCALAR, "preset", node->file, node->line, node->column);
+        MoeNode *value =
+            moe_node_new(MOE_NODE_SCALAR, node->text, node->file, node->line, node->column);
+        if (!moe_node_append_take(shorthand_map, key, value, error))
+            return FALSE;
+        node = shorthand_map;
+    }
+    if (node->kind != MOE_NODE_MAP)
+        return moe_node_fail(node, error,
+                             "topology: a list where a preset's name or a map belongs");
+    const MoeNode *preset = moe_node_get(node, "preset");
+    dir = base_of(preset != NULL ? preset : node, dir);
+    gint64 per_node = moe_topology_gpus_per_node(node, dir, error);
+    if (per_node == 0)
+        return FALSE;
+    gint64 ranks = s->file.plan.expert;
+    s->topology =
+        moe_topology_read(node, dir, ranks > 0 ? (ranks + per_node - 1) / per_node : 1, error);
+    if (s->topology == NULL)
+        return FALSE;
+    s->n_ranks = ranks > 0 ? ranks : s->topology->n_gpus;
+    if (s->n_ranks > s->topology->n_gpus)
+        return moe_node_fail(s->root, error,
+                             "plan: expert: %" G_GINT64_FORMAT " ranks on %" G_GINT64_FORMAT
+                             " GPUs; add nodes (topology.nodes) or take fewer ranks",
+                             s->n_ranks, s->topology->n_gpus);
+    return TRUE;
+}
+
+typedef struct {
+    MoeSynth synth;
+} Synthetic;
+
+static gboolean make_synthetic(MoeScenario *s, const MoeNode *node, MoeProgress *progress,
+                               GError **error)
+{
+    static const MoeField fields[] = {
+        {"synthetic", MOE_FIELD_MAP, offsetof(Synthetic, synth), .fields = moe_synth_fields,
+         .shorthand = "kind"},
+        {NULL},
+    };
+    Synthetic synthetic = {0};
+    if (!moe_fields_read(fields, node, "routing", &synthetic, error))
+        return FALSE;
+    if (s->model == NULL)
+        return moe_node_fail(s->root, error,
+                             "model: missing; synthetic routing needs a model's shapes");
+    MoeSynth *synth = &synthetic.synth;
+    const MoeModelShape *shape = &s->model->shape;
+    synth->experts = synth->experts > 0 ? synth->experts : shape->num_experts;
+    synth->top_k = synth->top_k > 0 ? synth->top_k : shape->num_experts_per_tok;
+    synth->layers = synth->layers > 0 ? synth->layers : moe_model_moe_layers(shape);
+    synth->first_layer = synth->first_layer > 0 ? synth->first_layer : shape->first_k_dense_replace;
+    synth->hidden_size = synth->hidden_size > 0 ? synth->hidden_size : shape->hidden_size;
+    synth->ranks = synth->ranks > 0 ? synth->ranks : s->n_ranks;
+    s->trace = moe_synth(synth, progress, error);
+    if (s->trace == NULL)
+        moe_node_prefix(node, "routing", error);
+    return s->trace != NULL;
+}
+
+static gboolean load_routing(MoeScenario *s, const char *dir, MoeProgress *progress, GError **error)
+{
+    const MoeNode *node = s->file.routing;
+    if (node->kind != MOE_NODE_SCALAR)
+        return make_synthetic(s, node, progress, error);
+    s->trace_path = g_path_is_absolute(node->text) || base_of(node, dir) == NULL
+                        ? g_strdup(node->text)
+                        : g_build_filename(dir, node->text, NULL);
+    s->trace = moe_trace_load(s->trace_path, error);
+    return s->trace != NULL;
+}
+
+static gboolean fail_match(const MoeScenario *s, const char *what, gint64 trace, gint64 model,
+                           GError **error)
+{
+    return moe_fail(error, MOE_ERROR_INPUT,
+                    "%s: the trace has %" G_GINT64_FORMAT " %s, the model '%s' %" G_GINT64_FORMAT
+                    "; take a model of the trace's shape",
+                    s->trace_path != NULL ? s->trace_path : s->path, trace, what, s->model->name,
+                    model);
+}
+
+static gboolean check_match(const MoeScenario *s, GError **error)
+{
+    const MoeModelShape *shape = &s->model->shape;
+    const MoeTrace *trace = s->trace;
+    if (trace->n_experts != shape->num_experts)
+        return fail_match(s, "experts", trace->n_experts, shape->num_experts, error);
+    if (trace->top_k != shape->num_experts_per_tok)
+        return fail_match(s, "experts per token", trace->top_k, shape->num_experts_per_tok, error);
+    if (trace->n_layers != moe_model_moe_layers(shape))
+        return fail_match(s, "blocks with experts", trace->n_layers, moe_model_moe_layers(shape),
+                          error);
+    return TRUE;
+}
+
+static gboolean load_model(MoeScenario *s, const char *dir, GError **error)
+{
+    if (s->file.model == NULL)
+        return TRUE;
+    s->model = moe_model_load(s->file.model, base_of(moe_node_get(s->root, "model"), dir), error);
+    return s->model != NULL;
+}
+
+static gboolean load_parts(MoeScenario *s, MoeProgress *progress, GError **error)
+{
+    g_autofree char *dir = g_path_get_dirname(s->path);
+    if (!moe_fields_read(moe_scenario_fields, s->root, s->path, &s->file, error))
+        return FALSE;
+    if (s->file.name == NULL) {
+        s->file.name = g_path_get_basename(s->path);
+        char *dot = strrchr(s->file.name, '.');
+        if (dot != NULL)
+            *dot = '\0';
+    }
+    if (!load_model(s, dir, error) || !load_topology(s, dir, error) ||
+        !load_routing(s, dir, progress, error))
+        return FALSE;
+    if (s->model == NULL) {
+        s->model = moe_model_load(s->trace->model, dir, error);
+        if (s->model == NULL) {
+            g_prefix_error(error,
+                           "%s: model: not given, and the trace's is not known here: ", s->path);
+            return FALSE;
+        }
+    }
+    return check_match(s, error);
+}
+
+MoeScenario *moe_scenario_load(const char *path, const char *const *set, MoeProgress *progress,
+                               GError **error)
+{
+    g_autoptr(MoeScenario) scenario = g_new0(MoeScenario, 1);
+    scenario->path = g_strdup(path);
+    scenario->root = read_tree(path, set, error);
+    if (scenario->root == NULL || !load_parts(scenario, progress, error))
+        return NULL;
+    return g_steal_pointer(&scenario);
+}
+
+void moe_scenario_free(MoeScenario *scenario)
+{
+    if (scenario == NULL)
+        return;
+    moe_fields_clear(moe_scenario_fields, &scenario->file);
+    moe_node_free(scenario->root);
+    g_free(scenario->path);
+    g_free(scenario->trace_path);
+    moe_model_free(scenario->model);
+    moe_topology_free(scenario->topology);
+    moe_trace_free(scenario->trace);
+    g_free(scenario);
+}

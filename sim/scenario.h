@@ -1,0 +1,68 @@
+/* scenario.h - what is simulated: a model, its routing, a cluster, a plan.
+ *
+ * Layer: sim. Written in YAML; every key has a default but model (or a trace that names one),
+ * routing and topology. Paths are relative to the scenario's folder.
+ */
+#ifndef MOE_SIM_SCENARIO_H
+#define MOE_SIM_SCENARIO_H
+
+#include "models/model.h"
+#include "sim/base/progress.h"
+#include "topologies/topology.h"
+#include "workloads/trace.h"
+
+typedef enum { MOE_STEP_PREFILL, MOE_STEP_DECODE } MoeStepKind;
+typedef enum { MOE_SPLIT_TOKENS, MOE_SPLIT_SEQUENCES } MoeSplit;
+typedef enum { MOE_CONTROL_BALANCED, MOE_CONTROL_NONE } MoeControl;
+
+typedef struct {
+    int algorithm; /* of alltoall.h */
+    int dtype;     /* MoeType on the wire */
+    gboolean deduplicate;
+} MoeTransfer;
+
+typedef struct {
+    char *name, *model;
+    const MoeNode *routing, *topology;
+    struct {
+        gint64 expert;
+        int placement;
+    } plan;
+    struct {
+        int kind, split;
+        gint64 tokens_per_gpu, sequences_per_gpu, steps, context;
+        gboolean repeat;
+    } phase;
+    MoeTransfer dispatch, combine;
+    struct {
+        int dtype; /* MoeType */
+    } compute;
+    struct {
+        int sharing; /* of engine.h */
+    } network;
+    int control;
+} MoeScenarioFile;
+
+extern const MoeField moe_scenario_fields[];
+
+/* A scenario with everything that it names loaded and found to fit together. */
+typedef struct {
+    MoeScenarioFile file;
+    MoeNode *root;    /* the tree that file's nodes borrow from */
+    char *path;       /* of the scenario */
+    char *trace_path; /* NULL: the routing is synthetic */
+    MoeModel *model;
+    MoeTopology *topology;
+    MoeTrace *trace;
+    gint64 n_ranks; /* GPUs that take part: plan.expert */
+} MoeScenario;
+
+/* Reads @path, applies the assignments @set ("plan.expert=64"; NULL-terminated or NULL), loads
+ * model, topology and trace. Free with moe_scenario_free(). Errors: MOE_ERROR_INPUT,
+ * MOE_ERROR_USAGE (a bad assignment); NULL then. */
+MoeScenario *moe_scenario_load(const char *path, const char *const *set, MoeProgress *progress,
+                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void moe_scenario_free(MoeScenario *scenario);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeScenario, moe_scenario_free)
+
+#endif

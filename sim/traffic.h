@@ -1,0 +1,42 @@
+/* traffic.h - what one block's routing sends where: counted from the trace, never assumed.
+ *
+ * Layer: sim.
+ */
+#ifndef MOE_SIM_TRAFFIC_H
+#define MOE_SIM_TRAFFIC_H
+
+#include "sim/assignment.h"
+#include "sim/placement.h"
+
+typedef struct {
+    gint64 n_ranks, n_experts;
+    gint64 *pairs;   /* [ranks, ranks]: (token, expert) pairs from home rank to expert's rank */
+    gint64 *unique;  /* [ranks, ranks]: tokens with at least one such pair */
+    gint64 *experts; /* [experts]: pairs that reach each expert */
+    gint64 *copies;  /* [ranks]: pairs of each home rank's tokens */
+    gint64 dropped;  /* pairs that capacity refused */
+    gint64 total;    /* pairs in all, dropped ones included */
+} MoeTraffic;
+
+/* Free with moe_traffic_free(). */
+MoeTraffic *moe_traffic_new(gint64 n_ranks, gint64 n_experts);
+void moe_traffic_free(MoeTraffic *traffic);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeTraffic, moe_traffic_free)
+
+/* Counts block @layer of the trace under an assignment and a placement; overwrites @traffic. With
+ * @balanced, the experts are those of the balanced control (synth.h) instead, as many per token. */
+void moe_traffic_count(MoeTraffic *traffic, const MoeTrace *trace, const MoeTraceLayer *layer,
+                       const MoeAssignment *assignment, const MoePlacement *placement,
+                       gboolean balanced);
+
+/* The pairs that arrive at @rank. */
+gint64 moe_traffic_received(const MoeTraffic *traffic, const MoePlacement *placement, gint64 rank);
+
+/* Fills bytes [ranks, ranks] of the dispatch, or, @reverse, of the combine, which goes back. */
+void moe_traffic_bytes(const MoeTraffic *traffic, const MoeTransfer *transfer, gint64 hidden_size,
+                       gboolean reverse, gint64 *bytes);
+
+/* Checks that every pair is either computed once or dropped. Errors: MOE_ERROR_FAILED (a bug). */
+gboolean moe_traffic_check(const MoeTraffic *traffic, GError **error);
+
+#endif

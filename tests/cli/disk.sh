@@ -1,0 +1,65 @@
+#!/bin/sh
+# A full disk, unwritable places and files that are in the way: status 1, one line that names the file, and
+# nothing left behind or lost.
+PATH=$(cd "${builddir:-build}" && pwd):$PATH
+export PATH
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+
+# failed_with STATUS PART WHAT: looks at the file err.
+failed_with() {
+    if [ "$1" -ne 1 ] || ! grep -qF -- "$2" err || [ "$(wc -l <err)" -ne 1 ]; then
+        echo "FAILED $3: status $1; wanted 1 and '$2', got:"
+        cat err
+        failed=1
+    fi
+    rm -f out err
+}
+
+# fails PART COMMAND...
+fails() {
+    part=$1
+    shift
+    "$@" >out 2>err
+    failed_with $? "$part" "$*"
+}
+
+trace="moesim trace --synthetic balanced --tokens 20000 olmoe-tiny"
+# shellcheck disable=SC2086 # words
+{
+    if [ -c /dev/full ]; then
+        fails "/dev/full: cannot be written: No space left on device" $trace -o /dev/full
+        [ -c /dev/full ] || { echo "FAILED: /dev/full was replaced"; failed=1; }
+        moesim show h800 >/dev/full 2>err
+        failed_with $? "standard output cannot be written" "show > /dev/full"
+    fi
+    fails "no/such/folder/t.safetensors: cannot be written" $trace -o no/such/folder/t.safetensors
+    mkdir folder
+    fails "folder: is a folder; give the name of a file" $trace -o folder
+    echo mine >mine.safetensors
+    fails "mine.safetensors: exists already; add --force to replace it" $trace -o mine.safetensors
+    [ "$(cat mine.safetensors)" = mine ] || { echo "FAILED: a file was lost"; failed=1; }
+    # A disk that fills up on the way: files may not grow beyond 64 blocks of 512 bytes.
+    (trap '' XFSZ && ulimit -f 64 && $trace -o big.safetensors >out 2>err)
+    failed_with $? "big.safetensors: cannot be written: File too large" "a limited file"
+    ls big.safetensors* 2>/dev/null && { echo "FAILED: half a file was left"; failed=1; }
+
+    # Stopped at any time: nothing, or all of it.
+    for delay in 0.02 0.05 0.1 0.15 0.2 0.25 0.3; do
+        timeout -s INT $delay $trace -q --force -o stopped.safetensors
+        ls stopped.safetensors.* 2>/dev/null && { echo "FAILED: stopped after $delay s"; failed=1; }
+    done
+
+    $trace -q -o t.safetensors || failed=1
+    mkdir full && echo mine >full/notes
+    fails "full: the folder is not empty; choose another or add --force" \
+        moesim run quickstart --set routing=t.safetensors -o full
+    fails "mine.safetensors: cannot be created" moesim run quickstart --set routing=t.safetensors -o mine.safetensors
+    (trap '' XFSZ && ulimit -f 16 && moesim run quickstart --set routing=t.safetensors -o small >out 2>err)
+    failed_with $? "cannot be written: File too large" "a limited run"
+    [ ! -e small/run.json ] || { echo "FAILED: a broken run looks complete"; failed=1; }
+    [ "$(cat full/notes)" = mine ] || { echo "FAILED: notes were lost"; failed=1; }
+}
+exit $failed

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Every command: --help on standard output with an example and status 0; a wrong option, too few
+# arguments and an unknown command on standard error with status 2.
+moesim=${builddir:-build}/moesim
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+# expect STATUS STREAM PART ARGUMENT...: PART is in STREAM, and the other stream is empty.
+expect() {
+    want=$1 stream=$2 part=$3
+    shift 3
+    "$moesim" "$@" >"$work/out" 2>"$work/err"
+    status=$?
+    other=out
+    [ "$stream" = out ] && other=err
+    if [ $status -ne "$want" ] || ! grep -qF -- "$part" "$work/$stream" || [ -s "$work/$other" ]; then
+        echo "FAILED moesim $*: status $status, wanted $want and '$part' in std$stream alone"
+        cat "$work/out" "$work/err"
+        failed=1
+    fi
+}
+
+expect 2 err "Usage: moesim COMMAND"
+expect 0 out "Usage: moesim COMMAND" --help
+expect 0 out "moesim 0" --version
+expect 2 err "'anlyze' is not a command; did you mean 'analyze'?" anlyze
+expect 2 err "'x' is not a command; see moesim --help" x
+for command in $("$moesim" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+    expect 0 out "Example:" "$command" --help
+    expect 0 out "moesim $command" "$command" -h
+    expect 2 err "Unknown option --nonsense; see moesim $command --help" "$command" --nonsense
+done
+for command in import analyze run plot show; do
+    expect 2 err "too few arguments" "$command"
+done
+for command in analyze run plot show; do
+    expect 2 err "too many arguments" "$command" a b
+done
+expect 2 err "-o FILE is missing" trace olmoe-tiny sample
+expect 2 err "a model and a text are needed" trace -o x olmoe-tiny
+expect 2 err "-o FILE is missing" import x.npy
+expect 2 err "--golden and one or more folders go together" verify --golden
+expect 2 err "--golden and one or more folders go together" verify folder
+exit $failed

@@ -1,0 +1,470 @@
+#include "config.h"
+
+#include "kernels/attention.h"
+#include "kernels/cases.h"
+#include "kernels/experts.h"
+#include "kernels/gate.h"
+#include "kernels/linear.h"
+#include "kernels/norm.h"
+#include "kernels/permute.h"
+#include "kernels/rope.h"
+#include "sim/base/rng.h"
+#include "tests/unit/harness.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+/* Kernels against their oracles, and against what can be said without one. */
+
+static float *random_floats(const char *stream, size_t n)
+{
+    GRand *rng = moe_rng_new(1, stream);
+    float *x = g_new(float, n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)g_rand_double_range(rng, -1, 1);
+    g_rand_free(rng);
+    return x;
+}
+
+/* The largest difference, as a share of the largest expected value. */
+static double error_of(const float *got, const float *expected, size_t n)
+{
+    double worst = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        ck_assert(isfinite(got[i]));
+        worst = fmax(worst, fabs((double)got[i] - expected[i]));
+        largest = fmax(largest, fabs((double)expected[i]));
+    }
+    return worst == 0 ? 0 : worst / largest;
+}
+
+/* --- the list of cases ----------------------------------------------------------------------- */
+
+enum { N_KERNELS = 9, SHAPES_PER_KERNEL = 60 };
+
+START_TEST(agrees_with_its_oracle)
+{
+    size_t n;
+    const MoeKernel *kernel = &moe_kernels(&n)[_i];
+    ck_assert_uint_eq(n, N_KERNELS);
+    for (size_t i = 0; i < SHAPES_PER_KERNEL; i++) {
+        const uint64_t seed = 2;
+        MoeCaseShape shape = moe_case_shape(kernel, seed, i);
+        MoeCase *c = moe_case_new(kernel, &shape);
+        double error = moe_case_error(kernel, c);
+        ck_assert_msg(error <= kernel->bound, "%s: seed %d, case %zu: error %g is over %g",
+                      kernel->name, (int)seed, i, error, kernel->bound);
+        ck_assert(kernel->flop(&shape) >= 0 && kernel->bytes(&shape) > 0);
+        moe_case_free(c);
+    }
+}
+END_TEST
+
+START_TEST(draws_the_same_case_again)
+{
+    size_t n;
+    const MoeKernel *kernel = &moe_kernels(&n)[_i];
+    MoeCaseShape first = moe_case_shape(kernel, 5, 3), again = moe_case_shape(kernel, 5, 3);
+    MoeCaseShape other = moe_case_shape(kernel, 6, 3);
+    ck_assert_mem_eq(&first, &again, sizeof(first));
+    ck_assert(first.seed != other.seed);
+}
+END_TEST
+
+/* --- linear ---------------------------------------------------------------------------------- */
+
+/* Whole numbers from -4 to 4 in every stored type: all sums below are exact. */
+static const uint16_t whole_f16[] = {0xC400, 0xC200, 0xC000, 0xBC00, 0,
+                                     0x3C00, 0x4000, 0x4200, 0x4400};
+
+static int whole(size_t row, size_t col)
+{
+    uint32_t r = (uint32_t)row, c = (uint32_t)col;
+    return (int)((r * 7 + c * 5 + (r & c)) % 9) - 4;
+}
+
+static void *stored_matrix(size_t rows, size_t cols, MoeDtype dtype)
+{
+    char *data = g_malloc(rows * cols * moe_dtype_size(dtype));
+    for (size_t i = 0; i < rows * cols; i++) {
+        int value = whole(i / cols, i % cols);
+        float wide = (float)value;
+        uint32_t bits;
+        memcpy(&bits, &wide, sizeof(bits));
+        if (dtype == MOE_F32)
+            ((float *)(void *)data)[i] = wide;
+        else
+            ((uint16_t *)(void *)data)[i] =
+                dtype == MOE_F16 ? whole_f16[value + 4] : (uint16_t)(bits >> 16);
+    }
+    return data;
+}
+
+/* Shapes around and over the tiles: 1024 tokens, 256 rows, 8192 columns. */
+static const size_t linear_shapes[][3] = {
+    {1, 1, 1},     {3, 256, 5},    {3, 257, 5},    {1024, 17, 33},  {1025, 17, 33},  {2, 40, 8192},
+    {2, 40, 8193}, {5, 300, 8200}, {2050, 300, 9}, {1025, 257, 80}, {1025, 20, 8193}};
+
+static void check_linear(size_t T, size_t N, size_t cols, MoeDtype dtype)
+{
+    g_autofree float *x = g_new(float, T *cols), *y = g_new(float, T *N);
+    g_autofree void *data = stored_matrix(N, cols, dtype);
+    const MoeMatrix w = {data, dtype, N, cols};
+    for (size_t i = 0; i < T * cols; i++)
+        x[i] = (float)whole(i % cols, i / cols);
+    moe_linear(T, x, &w, y);
+    /* Every output costs @cols products: a sample of rows, the tiles' edges among them. */
+    size_t t_step = T > 20 ? 93 : 1, n_step = N > 20 ? 15 : 1;
+    for (size_t t = 0; t < T; t += t_step) {
+        for (size_t n = 0; n < N; n += n_step) {
+            size_t row = N - 1 - n, token = T - 1 - t;
+            gint64 sum = 0;
+            for (size_t i = 0; i < cols; i++)
+                sum += (gint64)whole(i, token) * whole(row, i);
+            ck_assert_msg(y[token * N + row] == (float)sum, "[%zu, %zu, %zu] %s: y[%zu, %zu]", T, N,
+                          cols, moe_dtype_name(dtype), token, row);
+        }
+    }
+    g_autofree float *twice = g_memdup2(y, T * N * sizeof(float));
+    moe_linear_add(T, x, &w, twice);
+    for (size_t i = 0; i < T * N; i++)
+        ck_assert(twice[i] == 2 * y[i]);
+}
+
+START_TEST(linear_is_exact_on_whole_numbers)
+{
+    const size_t *shape = linear_shapes[_i / MOE_DTYPE_COUNT];
+    check_linear(shape[0], shape[1], shape[2], (MoeDtype)(_i % MOE_DTYPE_COUNT));
+}
+END_TEST
+
+START_TEST(tiles_fit)
+{
+    for (size_t cols = 1; cols < 300000; cols = cols * 3 / 2 + 1) {
+        size_t rows = moe_tile_rows(cols);
+        ck_assert(rows >= 1);
+        ck_assert_msg(rows == 16 || rows * cols * sizeof(float) <= 1 << 20, "%zu x %zu", rows,
+                      cols);
+    }
+}
+END_TEST
+
+/* --- attention ------------------------------------------------------------------------------- */
+
+typedef struct {
+    size_t n_sequences, offsets[8];
+    MoeAttentionShape shape;
+} AttentionCase;
+
+static const AttentionCase attention_cases[] = {
+    {1, {0, 1}, {1, 1, 1, 1}},       {1, {0, 127}, {2, 1, 8, 0.4F}},
+    {1, {0, 128}, {2, 2, 8, 0.4F}},  {1, {0, 129}, {4, 2, 7, 0.4F}},
+    {1, {0, 1000}, {2, 1, 5, 0.5F}}, {7, {0, 0, 1, 1, 128, 257, 257, 257}, {3, 3, 6, 0.4F}},
+    {2, {0, 0, 0}, {2, 1, 4, 0.5F}}, {4, {0, 300, 301, 301, 420}, {6, 2, 16, 0.25F}},
+};
+
+START_TEST(attention_agrees_at_every_length)
+{
+    const AttentionCase *c = &attention_cases[_i];
+    size_t T = c->offsets[c->n_sequences];
+    size_t n_q = T * c->shape.Q * c->shape.D, n_kv = T * c->shape.G * c->shape.D;
+    g_autofree float *q = random_floats("q", n_q), *k = random_floats("k", n_kv),
+                     *v = random_floats("v", n_kv);
+    g_autofree float *out = g_new0(float, n_q + 1), *ref = g_new0(float, n_q + 1);
+    out[n_q] = -7;
+    moe_attention_causal(c->n_sequences, c->offsets, &c->shape, q, k, v, out);
+    moe_attention_causal_ref(c->n_sequences, c->offsets, &c->shape, q, k, v, ref);
+    ck_assert(error_of(out, ref, n_q) <= 5e-6);
+    ck_assert(out[n_q] == -7);
+    /* The first token of a sequence sees itself alone. */
+    for (size_t s = 0; s < c->n_sequences; s++)
+        for (size_t i = 0; i < c->shape.D && c->offsets[s + 1] > c->offsets[s]; i++) {
+            size_t t = c->offsets[s];
+            ck_assert(out[t * c->shape.Q * c->shape.D + i] == v[t * c->shape.G * c->shape.D + i]);
+        }
+}
+END_TEST
+
+START_TEST(attention_cannot_see_the_future)
+{
+    enum { T = 300, D = 8, CHANGED = 200 };
+    const MoeAttentionShape shape = {1, 1, D, 0.35F};
+    const size_t offsets[] = {0, T};
+    g_autofree float *q = random_floats("q", T * D), *k = random_floats("k", T * D),
+                     *v = random_floats("v", T * D);
+    g_autofree float *before = g_new(float, T *D), *after = g_new(float, T *D);
+    moe_attention_causal(1, offsets, &shape, q, k, v, before);
+    for (size_t i = CHANGED * D; i < T * D; i++) {
+        k[i] *= 1000;
+        v[i] = 1000;
+    }
+    moe_attention_causal(1, offsets, &shape, q, k, v, after);
+    ck_assert_mem_eq(before, after, CHANGED * D * sizeof(float));
+    ck_assert(memcmp(before + CHANGED * D, after + CHANGED * D, D * sizeof(float)) != 0);
+}
+END_TEST
+
+START_TEST(attention_survives_large_scores)
+{
+    /* Keys along one axis, growing: the latest wins by far, so each token sees itself alone. */
+    enum { T = 260, D = 4 };
+    const MoeAttentionShape shape = {1, 1, D, 1};
+    const size_t offsets[] = {0, T};
+    float q[T * D] = {0}, k[T * D] = {0}, out[T * D];
+    g_autofree float *v = random_floats("v", T * D);
+    for (size_t t = 0; t < T; t++) {
+        q[t * D] = 1e6F;
+        k[t * D] = (float)t - 100;
+    }
+    moe_attention_causal(1, offsets, &shape, q, k, v, out);
+    ck_assert_mem_eq(out, v, sizeof(out));
+}
+END_TEST
+
+/* --- gate ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    size_t E, K;
+    float logits[8];
+    int renormalise;
+    uint16_t experts[8];
+    double weights[8];
+} GateCase;
+
+/* e = 2.718..., s = 1 + e + e^2: softmax of (0, 1, 2) by hand. */
+static const GateCase gate_cases[] = {
+    {1, 1, {-3}, 0, {0}, {1}},
+    {1, 1, {5e30F}, 1, {0}, {1}},
+    {3,
+     3,
+     {0, 1, 2},
+     0,
+     {2, 1, 0},
+     {0.66524095577482190, 0.24472847105479764, 0.09003057317038046}},
+    {3, 2, {0, 1, 2}, 0, {2, 1}, {0.66524095577482190, 0.24472847105479764}},
+    {3, 2, {0, 1, 2}, 1, {2, 1}, {0.73105857863000490, 0.26894142136999510}},
+    /* Equal logits: the lower id first; a negative zero equals zero. */
+    {4, 2, {7, 7, 7, 7}, 0, {0, 1}, {0.25, 0.25}},
+    {4, 4, {-0.0F, 0, -0.0F, 0}, 1, {0, 1, 2, 3}, {0.25, 0.25, 0.25, 0.25}},
+    {5, 2, {1, 3, 2, 3, 3}, 1, {1, 3}, {0.5, 0.5}},
+    {8, 3, {0, 9, 0, 9, 0, 9, 9, 0}, 1, {1, 3, 5}, {1 / 3.0, 1 / 3.0, 1 / 3.0}},
+    /* Probabilities that are the same float, logits that are not. */
+    {3, 2, {0, 1e-30F, 2e-30F}, 1, {2, 1}, {0.5, 0.5}},
+    {3, 3, {-1e-20F, 0, 1e-20F}, 0, {2, 1, 0}, {1 / 3.0, 1 / 3.0, 1 / 3.0}},
+    /* Far beyond what exp() can hold. */
+    {3, 3, {-1e30F, 1000, 0}, 0, {1, 2, 0}, {1, 0, 0}},
+    {3, 2, {1e38F, 1e38F, -3e38F}, 0, {0, 1}, {0.5, 0.5}},
+};
+
+static void assert_gate(const GateCase *c, const uint16_t *experts, const float *weights)
+{
+    for (size_t j = 0; j < c->K; j++) {
+        ck_assert_uint_eq(experts[j], c->experts[j]);
+        ck_assert_msg(fabs((double)weights[j] - c->weights[j]) <= 1e-6, "weight %zu is %.9g", j,
+                      (double)weights[j]);
+    }
+}
+
+START_TEST(gate_gives_known_answers)
+{
+    const GateCase *c = &gate_cases[_i];
+    uint16_t experts[8];
+    float weights[8];
+    moe_gate_softmax(1, c->E, c->K, c->logits, c->renormalise, experts, weights);
+    assert_gate(c, experts, weights);
+    memset(experts, 0, sizeof(experts));
+    moe_gate_softmax_ref(1, c->E, c->K, c->logits, c->renormalise, experts, weights);
+    assert_gate(c, experts, weights);
+}
+END_TEST
+
+/* T, E, K at the edges of lanes, of the rows that go together, and of the contract. */
+static const size_t gate_shapes[][3] = {{257, 7, 7},   {256, 8, 1},   {255, 9, 9},
+                                        {3, 256, 8},   {2, 300, 256}, {2, 256, 256},
+                                        {2, 65535, 9}, {513, 16, 16}, {0, 4, 2}};
+
+START_TEST(gate_agrees_at_the_edges)
+{
+    size_t T = gate_shapes[_i][0], E = gate_shapes[_i][1], K = gate_shapes[_i][2];
+    g_autofree float *logits = random_floats("logits", T * E);
+    g_autofree float *w = g_new(float, T *K), *w_ref = g_new(float, T *K);
+    g_autofree uint16_t *e = g_new(uint16_t, T * K), *e_ref = g_new(uint16_t, T * K);
+    for (int renormalise = 0; renormalise < 2; renormalise++) {
+        moe_gate_softmax(T, E, K, logits, renormalise, e, w);
+        moe_gate_softmax_ref(T, E, K, logits, renormalise, e_ref, w_ref);
+        ck_assert(T == 0 || memcmp(e, e_ref, T * K * sizeof(*e)) == 0);
+        ck_assert(error_of(w, w_ref, T * K) <= 1e-6);
+        for (size_t t = 0; t < T && (renormalise || K == E); t++) {
+            double sum = 0;
+            for (size_t j = 0; j < K; j++)
+                sum += w[t * K + j];
+            assert_close(sum, 1, 1e-5);
+        }
+    }
+}
+END_TEST
+
+/* --- RoPE, norm, clip ------------------------------------------------------------------------ */
+
+static double dot(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)a[i] * b[i];
+    return sum;
+}
+
+START_TEST(rope_keeps_position_zero_and_distances)
+{
+    enum { M = 500, D = 10, HEADS = 3 };
+    float cos[M * D / 2], sin[M * D / 2];
+    moe_rope_table(M, D, 10000, cos, sin);
+    g_autofree float *x = random_floats("x", 2 * HEADS * D);
+    float moved[2 * HEADS * D], shifted[2 * HEADS * D];
+    const uint32_t zero[] = {0, 0}, at[] = {7, 3}, later[] = {496, 492};
+    memcpy(moved, x, sizeof(moved));
+    moe_rope_half(2, HEADS, D, zero, cos, sin, moved);
+    ck_assert_mem_eq(moved, x, sizeof(moved)); /* the identity */
+    memcpy(shifted, x, sizeof(shifted));
+    moe_rope_half(2, HEADS, D, at, cos, sin, moved);
+    moe_rope_half(2, HEADS, D, later, cos, sin, shifted);
+    for (size_t h = 0; h < HEADS; h++) {
+        size_t i = h * D, j = (HEADS + h) * D;
+        assert_close(dot(moved + i, moved + i, D), dot(x + i, x + i, D), 1e-5); /* a rotation */
+        /* The product of two rotated vectors depends on their distance alone. */
+        ck_assert(fabs(dot(moved + i, moved + j, D) - dot(shifted + i, shifted + j, D)) < 1e-4);
+    }
+}
+END_TEST
+
+START_TEST(rope_table_holds_cosines)
+{
+    enum { M = 5, D = 4 };
+    float c[M * D / 2], s[M * D / 2];
+    moe_rope_table(M, D, 100, c, s); /* frequencies 1 and 0.1 */
+    for (int m = 0; m < M; m++) {
+        ck_assert(fabs(c[2 * m] - cos(m)) < 1e-7 && fabs(s[2 * m] - sin(m)) < 1e-7);
+        ck_assert(fabs(c[2 * m + 1] - cos(0.1 * m)) < 1e-7);
+        ck_assert(fabs(s[2 * m + 1] - sin(0.1 * m)) < 1e-7);
+    }
+}
+END_TEST
+
+START_TEST(norm_gives_known_answers)
+{
+    const float x[] = {3, 4, 0, 0, 0, 0, 2, 2}, weight[] = {1, 2, 1, -1};
+    float out[8], in_place[8];
+    moe_rmsnorm(2, 4, x, weight, 1e-12F, out);
+    const float expected[] = {1.2F, 3.2F, 0, 0, 0, 0, sqrtf(2), -sqrtf(2)};
+    ck_assert(error_of(out, expected, 8) <= 1e-6);
+    memcpy(in_place, x, sizeof(x));
+    moe_rmsnorm(2, 4, in_place, weight, 1e-12F, in_place);
+    ck_assert_mem_eq(in_place, out, sizeof(out));
+    const float zero[] = {0, 0, 0, 0};
+    moe_rmsnorm(1, 4, zero, weight, 1e-5F, out);
+    ck_assert(out[0] == 0 && out[3] == 0);
+}
+END_TEST
+
+START_TEST(clips_both_sides)
+{
+    float x[] = {-3, -1.5F, -0.0F, 1.5F, 1.5000001F, FLT_MAX, -INFINITY, 0.5F};
+    const float expected[] = {-1.5F, -1.5F, 0, 1.5F, 1.5F, 1.5F, -1.5F, 0.5F};
+    moe_clip(G_N_ELEMENTS(x), 1.5F, x);
+    for (size_t i = 0; i < G_N_ELEMENTS(x); i++)
+        ck_assert(x[i] == expected[i]);
+}
+END_TEST
+
+/* --- permutation and experts ----------------------------------------------------------------- */
+
+START_TEST(plans_by_hand)
+{
+    /* Expert 2 gets nothing; pairs of one expert stay in token order. */
+    const uint16_t experts[] = {3, 0, 1, 3, 0, 1};
+    uint32_t offsets[5], slots[6];
+    moe_permute_plan(3, 2, 4, experts, offsets, slots);
+    const uint32_t expected_offsets[] = {0, 2, 4, 4, 6}, expected_slots[] = {4, 0, 2, 5, 1, 3};
+    ck_assert_mem_eq(offsets, expected_offsets, sizeof(offsets));
+    ck_assert_mem_eq(slots, expected_slots, sizeof(slots));
+    const float x[] = {1, 10, 2, 20, 3, 30};
+    float rows[12], y[] = {100, 0, 0, 0, 0, 0};
+    moe_permute_rows(3, 2, 2, x, slots, rows);
+    const float expected_rows[] = {1, 10, 3, 30, 2, 20, 3, 30, 1, 10, 2, 20};
+    ck_assert_mem_eq(rows, expected_rows, sizeof(rows));
+    const float weights[] = {0.5F, 0.25F, 1, 1, 2, 0};
+    moe_combine_rows(3, 2, 2, rows, slots, weights, y);
+    const float expected_y[] = {100.75F, 7.5F, 4, 40, 6, 60};
+    ck_assert_mem_eq(y, expected_y, sizeof(y));
+    moe_permute_plan(0, 2, 4, experts, offsets, slots);
+    ck_assert(offsets[0] == 0 && offsets[4] == 0);
+}
+END_TEST
+
+START_TEST(experts_compute_swiglu)
+{
+    /* Width 1 and weights 1: rows_out = silu(a) * a. */
+    const float one = 1, rows[] = {-100, -20, -1, -1e-3F, 0, 1e-3F, 1, 20, 88, 1000};
+    enum { P = G_N_ELEMENTS(rows) };
+    const MoeMatrix m = {&one, MOE_F32, 1, 1};
+    const MoeExpert experts[] = {{m, m, m}, {m, m, m}, {m, m, m}};
+    const uint32_t offsets[] = {0, 3, 3, P}; /* the second has no rows */
+    float hidden[P], out[P];
+    moe_experts_swiglu(3, 1, 1, experts, offsets, rows, hidden, out);
+    for (size_t p = 0; p < P; p++) {
+        double a = rows[p], exact = a * a / (1 + exp(-a));
+        ck_assert_msg(fabs(out[p] - exact) <= 1e-6 * fabs(exact) + 1e-30, "%g gives %g", a,
+                      (double)out[p]);
+    }
+    const uint32_t none[] = {0, 0, 0, 0};
+    out[0] = -7;
+    moe_experts_swiglu(3, 1, 1, experts, none, rows, hidden, out);
+    ck_assert(out[0] == -7);
+}
+END_TEST
+
+START_TEST(experts_agree_over_their_tiles)
+{
+    /* More rows than go through at a time, more columns than a tile of gate, up or down holds. */
+    enum { E = 2, H = 300, F = 230, P = 330 };
+    const uint32_t offsets[] = {0, 20, P};
+    g_autofree float *rows = random_floats("rows", P * H), *hidden = g_new(float, P *F);
+    g_autofree float *out = g_new(float, P *H), *ref = g_new(float, P *H);
+    MoeDtype dtype = (MoeDtype)_i;
+    g_autofree void *up = stored_matrix(F, H, dtype), *down = stored_matrix(H, F, dtype);
+    g_autofree void *gate = stored_matrix(F, H, dtype);
+    const MoeExpert one = {{gate, dtype, F, H}, {up, dtype, F, H}, {down, dtype, H, F}};
+    const MoeExpert experts[E] = {one, one};
+    moe_experts_swiglu(E, H, F, experts, offsets, rows, hidden, out);
+    moe_experts_swiglu_ref(E, H, F, experts, offsets, rows, ref);
+    ck_assert(error_of(out, ref, P * H) <= 5e-6);
+}
+END_TEST
+
+Suite *moe_suite(void)
+{
+    Suite *suite = suite_create("kernels");
+    TCase *tests = tcase_create("kernels");
+    tcase_set_timeout(tests, 300);
+    tcase_add_loop_test(tests, agrees_with_its_oracle, 0, N_KERNELS);
+    tcase_add_loop_test(tests, draws_the_same_case_again, 0, N_KERNELS);
+    tcase_add_loop_test(tests, linear_is_exact_on_whole_numbers, 0,
+                        (int)G_N_ELEMENTS(linear_shapes) * MOE_DTYPE_COUNT);
+    tcase_add_test(tests, tiles_fit);
+    tcase_add_loop_test(tests, attention_agrees_at_every_length, 0,
+                        (int)G_N_ELEMENTS(attention_cases));
+    tcase_add_test(tests, attention_cannot_see_the_future);
+    tcase_add_test(tests, attention_survives_large_scores);
+    tcase_add_loop_test(tests, gate_gives_known_answers, 0, (int)G_N_ELEMENTS(gate_cases));
+    tcase_add_loop_test(tests, gate_agrees_at_the_edges, 0, (int)G_N_ELEMENTS(gate_shapes));
+    tcase_add_test(tests, rope_keeps_position_zero_and_distances);
+    tcase_add_test(tests, rope_table_holds_cosines);
+    tcase_add_test(tests, norm_gives_known_answers);
+    tcase_add_test(tests, clips_both_sides);
+    tcase_add_test(tests, plans_by_hand);
+    tcase_add_test(tests, experts_compute_swiglu);
+    tcase_add_loop_test(tests, experts_agree_over_their_tiles, 0, MOE_DTYPE_COUNT);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

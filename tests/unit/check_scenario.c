@@ -1,0 +1,126 @@
+#include "config.h"
+
+#include "sim/scenario.h"
+#include "tests/unit/harness.h"
+
+#define MODEL    "model: olmoe-tiny\n"
+#define ZIPF     "routing: {synthetic: {kind: zipf, tokens: 256, exponent: 1.2, seed: 3}}\n"
+#define TOPOLOGY "topology: h800\n"
+
+static const struct {
+    const char *yaml, *message;
+} bad[] = {
+    {MODEL ZIPF, "routing.yaml:1:1: topology: missing"},
+    {MODEL TOPOLOGY, "routing: missing"},
+    {ZIPF TOPOLOGY, "model: missing; synthetic routing needs a model's shapes"},
+    {MODEL ZIPF TOPOLOGY "plan: {experts: 8}\n",
+     "routing.yaml:4:8: experts: unknown key; did you mean expert?"},
+    {MODEL ZIPF TOPOLOGY "dispatch: {algorithm: dirct}\n",
+     "routing.yaml:4:23: algorithm: 'dirct' is not known; did you mean direct?"},
+    {MODEL ZIPF TOPOLOGY "dispatch: {dtype: fp9}\n", "did you mean fp8?"},
+    {MODEL ZIPF TOPOLOGY "phase: {kind: prefill, tokens_per_gpu: 0}\n",
+     "tokens_per_gpu: '0' is out of range"},
+    {MODEL ZIPF TOPOLOGY "phase: {kind: prefill, tokens_per_gpu: 1.5}\n",
+     "'1.5' is not a whole number"},
+    {MODEL ZIPF TOPOLOGY "phase: {kind: prefill, repeat: yes}\n",
+     "'yes' is not a truth value; write true or false"},
+    {MODEL ZIPF TOPOLOGY "control: even\n", "control: 'even' is not known"},
+    {MODEL ZIPF "topology: {preset: h800, nodes: 1}\nplan: {expert: 9}\n",
+     "plan: expert: 9 ranks on 8 GPUs; add nodes (topology.nodes) or take fewer ranks"},
+    {MODEL TOPOLOGY "routing: nowhere.safetensors\n",
+     "nowhere.safetensors: cannot be read: No such file"},
+    {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf}}\n", "tokens: missing"},
+    {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf, tokens: 64, experts: 32}}\n",
+     "the trace has 32 experts, the model 'olmoe-tiny' 64"},
+    {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf, tokens: 64, top_k: 4}}\n",
+     "the trace has 4 experts per token, the model 'olmoe-tiny' 8"},
+    {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf, tokens: 64, layers: 7}}\n",
+     "the trace has 7 blocks with experts, the model 'olmoe-tiny' 8"},
+    {MODEL TOPOLOGY "routing: {synthetic: {kind: hot-experts, tokens: 64, hot_experts: 64}}\n",
+     "routing.yaml:3:10: routing: synthetic routing: hot_experts 64 must be fewer than experts 64"},
+    {"model: olmo-tiny\n" ZIPF TOPOLOGY, "did you mean olmoe-tiny?"},
+    {"[1, 2]\n", "a scenario is a map of keys and values"},
+    {MODEL ZIPF "topology: [h800]\n", "a list where a preset's name or a map belongs"},
+    {"a: {b: &x 1}\n", "anchors (&) are not supported"},
+};
+
+START_TEST(refuses_bad_scenarios)
+{
+    g_autofree char *path = test_file("routing.yaml", bad[_i].yaml, -1);
+    GError *error = NULL;
+    ck_assert(moe_scenario_load(path, NULL, NULL, &error) == NULL);
+    assert_error(&error, MOE_ERROR_INPUT, bad[_i].message);
+}
+END_TEST
+
+static const struct {
+    const char *set;
+    MoeErrorCode code;
+    const char *message;
+} bad_sets[] = {
+    {"plan.expert", MOE_ERROR_USAGE, "'plan.expert' is not key=value"},
+    {"=8", MOE_ERROR_USAGE, "'=8' is not key=value"},
+    {"plan..expert=8", MOE_ERROR_USAGE, "has an empty key"},
+    {"model.name=x", MOE_ERROR_USAGE, "'model' is 'olmoe-tiny' and has no keys of its own"},
+    {"plan.expart=8", MOE_ERROR_INPUT, "expart: unknown key; did you mean expert?"},
+    {"topology.nodes=[1", MOE_ERROR_INPUT, "did not find expected ',' or ']'"},
+    {"topology.nodes=x", MOE_ERROR_INPUT, "nodes: 'x' is not a number"},
+};
+
+START_TEST(refuses_bad_assignments)
+{
+    g_autofree char *path = test_file("good.yaml", MODEL ZIPF TOPOLOGY, -1);
+    const char *const set[] = {bad_sets[_i].set, NULL};
+    GError *error = NULL;
+    ck_assert(moe_scenario_load(path, set, NULL, &error) == NULL);
+    assert_error(&error, bad_sets[_i].code, bad_sets[_i].message);
+}
+END_TEST
+
+START_TEST(plan_and_cluster_size_each_other)
+{
+    static const struct {
+        const char *set;
+        gint64 ranks, nodes;
+    } cases[] = {{"plan.expert=16", 16, 2}, {"plan.expert=4", 4, 1}, {"topology.nodes=4", 32, 4}};
+    g_autofree char *path = test_file("sizes.yaml", MODEL ZIPF TOPOLOGY, -1);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        const char *const set[] = {cases[i].set, NULL};
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MoeScenario) s = moe_scenario_load(path, set, NULL, &error);
+        assert_no_error(error);
+        ck_assert_int_eq(s->n_ranks, cases[i].ranks);
+        ck_assert_int_eq(s->topology->file.nodes, cases[i].nodes);
+    }
+}
+END_TEST
+
+START_TEST(shorthands_and_overrides_mean_the_same)
+{
+    g_autofree char *path =
+        test_file("short.yaml", MODEL ZIPF TOPOLOGY "dispatch: pairwise\nplan: 8\n", -1);
+    const char *const set[] = {"topology.nics.bandwidth=100Gbps", "dispatch.dtype=fp8",
+                               "combine=pairwise", NULL};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeScenario) s = moe_scenario_load(path, set, NULL, &error);
+    assert_no_error(error);
+    ck_assert_int_eq(s->file.plan.expert, 8);
+    ck_assert_int_eq(s->file.dispatch.algorithm, s->file.combine.algorithm);
+    ck_assert_int_eq(s->file.dispatch.dtype, MOE_TYPE_FP8);
+    assert_close(s->topology->file.nics.bandwidth, 12.5e9, 1e-12);
+    ck_assert_str_eq(s->file.name, "short");
+    ck_assert_int_eq(s->trace->n_tokens, 256);
+}
+END_TEST
+
+Suite *moe_suite(void)
+{
+    Suite *suite = suite_create("scenario");
+    TCase *tests = tcase_create("scenario");
+    tcase_add_loop_test(tests, refuses_bad_scenarios, 0, (int)G_N_ELEMENTS(bad));
+    tcase_add_loop_test(tests, refuses_bad_assignments, 0, (int)G_N_ELEMENTS(bad_sets));
+    tcase_add_test(tests, plan_and_cluster_size_each_other);
+    tcase_add_test(tests, shorthands_and_overrides_mean_the_same);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

@@ -1,0 +1,207 @@
+#include "config.h"
+
+#include "sim/base/preset.h"
+#include "sim/base/yaml.h"
+#include "sim/engine.h"
+#include "tests/unit/cluster.h"
+#include "tests/unit/harness.h"
+
+#include <math.h>
+#include <string.h>
+
+/* --- routes ---------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *yaml;
+    gint64 from, to;
+    MoeFabric fabric;
+    double bandwidth, latency; /* 0: no route */
+} routes[] = {
+    /* Two nodes of four with two shared NICs each; 80 % of 200 GB/s and 50 % of 400 Gb/s. */
+    {"shared", 0, 3, MOE_FABRIC_SCALE_UP, 160e9, 1e-6},
+    {"shared", 0, 4, MOE_FABRIC_SCALE_UP, 0, 0},
+    {"shared", 0, 4, MOE_FABRIC_SCALE_OUT, 25e9, 3e-6},
+    {"shared", 0, 1, MOE_FABRIC_SCALE_OUT, 0, 0}, /* one NIC: no link in between */
+    {"shared", 0, 2, MOE_FABRIC_SCALE_OUT, 25e9, 3e-6},
+    {"shared", 7, 3, MOE_FABRIC_SCALE_OUT, 25e9, 3e-6},
+    /* Direct links: 300 GB/s over three peers. */
+    {"mesh", 0, 1, MOE_FABRIC_SCALE_UP, 100e9, 0.5e-6},
+    {"mesh", 3, 0, MOE_FABRIC_SCALE_UP, 100e9, 0.5e-6},
+    {"mesh", 0, 1, MOE_FABRIC_SCALE_OUT, 0, 0}, /* no NICs */
+    /* No scale-up domain. */
+    {"none", 0, 1, MOE_FABRIC_SCALE_UP, 0, 0},
+    {"none", 0, 1, MOE_FABRIC_SCALE_OUT, 12.5e9, 2e-6},
+};
+
+static MoeTopology *named(const char *name)
+{
+    if (strcmp(name, "shared") == 0)
+        return test_cluster(
+            "{name: t, nodes: 2, gpus_per_node: 4, gpu: h800-sxm,"
+            " scale_up: {kind: nvswitch, bandwidth: 200GBps, efficiency: 80%, latency: 1us},"
+            " nics: {per_node: 2, bandwidth: 400Gbps, efficiency: 50%},"
+            " scale_out: {latency: 3us}}");
+    if (strcmp(name, "mesh") == 0)
+        return test_cluster("{name: t, nodes: 1, gpus_per_node: 4, gpu: h800-sxm,"
+                            " scale_up: {kind: mesh, bandwidth: 300GBps, latency: 0.5us}}");
+    return test_cluster("{name: t, nodes: 2, gpus_per_node: 2, gpu: h800-sxm, scale_up: none,"
+                        " nics: {per_node: 2, bandwidth: 100Gbps}, scale_out: {latency: 2us}}");
+}
+
+START_TEST(knows_routes)
+{
+    g_autoptr(MoeTopology) t = named(routes[_i].yaml);
+    MoeFabric fabric = routes[_i].fabric;
+    assert_close(moe_topology_bandwidth(t, fabric, routes[_i].from, routes[_i].to),
+                 routes[_i].bandwidth, 1e-12);
+    assert_close(moe_topology_latency(t, fabric, routes[_i].from, routes[_i].to),
+                 routes[_i].latency, 1e-12);
+}
+END_TEST
+
+/* One message alone takes latency + bytes / bandwidth of our route; if SimGrid's platform routed it
+ * otherwise, it would not. */
+static void check_pair(const MoeTopology *t, MoeFabric fabric, gint64 from, gint64 to)
+{
+    const gint64 bytes = 12345678;
+    g_autoptr(MoePrograms) programs = moe_programs_new(t->n_gpus);
+    moe_programs_exchange(programs, MOE_PHASE_DISPATCH, 0);
+    moe_programs_send(programs, from, to, fabric, bytes);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTimes) times = moe_engine_run(t, programs, 0, NULL, &error);
+    assert_no_error(error);
+    double alone = moe_topology_latency(t, fabric, from, to) +
+                   (double)bytes / moe_topology_bandwidth(t, fabric, from, to);
+    assert_close(times->ranks[from][0].end, alone, 1e-9);
+    assert_close(times->ranks[to][0].end, alone, 1e-9);
+}
+
+START_TEST(platform_routes_as_we_do)
+{
+    static const char *const names[] = {"shared", "mesh", "none"};
+    g_autoptr(MoeTopology) t = named(names[_i]);
+    for (gint64 from = 0; from < t->n_gpus; from++)
+        for (gint64 to = 0; to < t->n_gpus; to++)
+            for (int f = 0; f < MOE_FABRIC_COUNT && from != to; f++)
+                if (moe_topology_bandwidth(t, (MoeFabric)f, from, to) > 0)
+                    check_pair(t, (MoeFabric)f, from, to);
+}
+END_TEST
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+#define BASE "name: t\nnodes: 2\ngpus_per_node: 8\ngpu: h800-sxm\n"
+#define UP   "scale_up: {kind: nvswitch, bandwidth: 200GBps}\n"
+#define NICS "nics: {per_node: 8, bandwidth: 400Gbps}\n"
+
+static const struct {
+    const char *yaml, *message;
+} bad[] = {
+    {BASE UP "nics: {per_node: 8, bandwidth: 400}\n",
+     "topology.yaml:6:32: bandwidth: '400' has no unit; write 400Gbps (bits) or 400GBps (bytes)"},
+    {BASE UP "nics: {per_node: 8, bandwidth: 0Gbps}\n", "bandwidth: '0Gbps' is out of range"},
+    {BASE UP "nics: {per_node: 8, bandwidth: -1Gbps}\n", "bandwidth: '-1Gbps' is negative"},
+    {BASE UP "nics: {per_node: 8}\n", "nics: bandwidth: missing"},
+    {BASE UP, "nodes without NICs cannot be reached"},
+    {BASE UP "nics: {per_node: 3, bandwidth: 400Gbps}\n", "3 NICs do not divide 8 GPUs evenly"},
+    {BASE UP "nics: {per_node: 8, bandwidth: 400Gbps, affinity: [0, 1]}\n",
+     "affinity: 2 entries; one per GPU of a node, 8, are needed"},
+    {BASE UP "nics: {per_node: 2, bandwidth: 400Gbps, affinity: [0, 0, 0, 0, 1, 1, 1, 2]}\n",
+     "GPU 7 has NIC 2; a node has 2, counted from 0"},
+    {BASE NICS "scale_up: {kind: nvswich, bandwidth: 200GBps}\n", "did you mean nvswitch?"},
+    {BASE NICS "scale_up: {kind: nvswitch}\n", "scale_up: bandwidth: missing"},
+    {BASE NICS "scale_up: {kind: nvswitch, bandwith: 200GBps}\n",
+     "topology.yaml:6:28: bandwith: unknown key; did you mean bandwidth?"},
+    {BASE UP NICS "scale_out: {kind: non-blocking, latency: 4}\n", "latency: '4' has no unit"},
+    {BASE UP NICS "nodes: 3\n", "topology.yaml:7:1: nodes: written twice in one map"},
+    {"name: t\nnodes: 0\ngpus_per_node: 8\ngpu: h800-sxm\n" UP NICS,
+     "topology.yaml:2:8: nodes: '0' is out of range"},
+    {"name: t\nnodes: 9999\ngpus_per_node: 8\ngpu: h800-sxm\n" UP NICS,
+     "at most 65536 are simulated"},
+    {"name: t\nnodes: 2\ngpus_per_node: 8\ngpu: h801\n" UP NICS,
+     "the presets are: a100-sxm-80gb, h100-sxm, h800-sxm"},
+    {"name: t\nnodes: 1\ngpus_per_node: 2\ngpu: h800-sxm\nscale_up: none\n",
+     "needs one NIC per GPU"},
+    {"name: t\nnodes: 1\ngpus_per_node: 65\ngpu: h800-sxm\nscale_up: {kind: mesh, bandwidth: "
+     "1GBps}\n",
+     "at most 64 have direct links"},
+    {"- a\n- b\n", "a list where keys and values belong"},
+    {"preset: h8000\n",
+     "topology.yaml:1:9: preset: 'h8000' is neither a file nor a preset topology; "
+     "did you mean h800?"},
+};
+
+START_TEST(refuses_bad_topologies)
+{
+    g_autofree char *path = test_file("topology.yaml", bad[_i].yaml, -1);
+    GError *error = NULL;
+    ck_assert(moe_topology_load(path, 0, &error) == NULL);
+    assert_error(&error, MOE_ERROR_INPUT, bad[_i].message);
+}
+END_TEST
+
+START_TEST(overrides_a_preset)
+{
+    g_autoptr(MoeTopology) t = test_cluster("{preset: h800, nodes: 3, nics: {efficiency: 50%}}");
+    ck_assert_int_eq(t->n_gpus, 24);
+    ck_assert_str_eq(t->file.name, "h800");
+    assert_close(moe_topology_bandwidth(t, MOE_FABRIC_SCALE_OUT, 0, 8), 25e9, 1e-12);
+    assert_close(moe_topology_bandwidth(t, MOE_FABRIC_SCALE_UP, 0, 1), 160e9, 1e-12);
+}
+END_TEST
+
+START_TEST(presets_load_and_cite_sources)
+{
+    g_auto(GStrv) names = moe_preset_list("topologies/presets", ".yaml");
+    ck_assert_uint_ge(g_strv_length(names), 3);
+    for (guint i = 0; names[i] != NULL; i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MoeTopology) t = moe_topology_load(names[i], 2, &error);
+        assert_no_error(error);
+        ck_assert_str_eq(t->file.name, names[i]);
+        const char *sources[] = {t->file.sources.scale_up,  t->file.sources.nics,
+                                 t->file.sources.scale_out, t->gpu.sources.peak,
+                                 t->gpu.sources.hbm,        t->gpu.sources.efficiency,
+                                 t->gpu.sources.launch};
+        for (size_t s = 0; s < G_N_ELEMENTS(sources); s++)
+            ck_assert_msg(sources[s] != NULL && strlen(sources[s]) > 10, "%s: source %zu", names[i],
+                          s);
+    }
+}
+END_TEST
+
+/* Published figures, typed in again from the datasheets. */
+START_TEST(presets_hold_published_figures)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTopology) h100 = moe_topology_load("dgx-h100", 1, &error);
+    g_autoptr(MoeTopology) h800 = moe_topology_load("h800", 1, &error);
+    g_autoptr(MoeTopology) a100 = moe_topology_load("a100", 1, &error);
+    assert_no_error(error);
+    assert_close(h100->file.scale_up.bandwidth, 900e9 / 2, 1e-12);
+    assert_close(h800->file.scale_up.bandwidth, 400e9 / 2, 1e-12);
+    assert_close(a100->file.scale_up.bandwidth, 600e9 / 2, 1e-12);
+    assert_close(h800->file.nics.bandwidth, 400e9 / 8, 1e-12);
+    assert_close(a100->file.nics.bandwidth, 200e9 / 8, 1e-12);
+    assert_close(h100->gpu.peak[MOE_TYPE_BF16], 1979e12 / 2, 1e-3);
+    assert_close(h100->gpu.peak[MOE_TYPE_FP8], 3958e12 / 2, 1e-3);
+    assert_close(a100->gpu.peak[MOE_TYPE_BF16], 312e12, 1e-12);
+    ck_assert(isnan(a100->gpu.peak[MOE_TYPE_FP8]));
+    assert_close(a100->gpu.hbm.bandwidth, 2039e9, 1e-12);
+}
+END_TEST
+
+Suite *moe_suite(void)
+{
+    Suite *suite = suite_create("topology");
+    TCase *tests = tcase_create("topology");
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, knows_routes, 0, (int)G_N_ELEMENTS(routes));
+    tcase_add_loop_test(tests, platform_routes_as_we_do, 0, 3);
+    tcase_add_loop_test(tests, refuses_bad_topologies, 0, (int)G_N_ELEMENTS(bad));
+    tcase_add_test(tests, overrides_a_preset);
+    tcase_add_test(tests, presets_load_and_cite_sources);
+    tcase_add_test(tests, presets_hold_published_figures);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

@@ -1,0 +1,29 @@
+# Unit tests of topologies and sim.
+
+unit_programs += \
+	tests/unit/check_cost \
+	tests/unit/check_engine \
+	tests/unit/check_lower \
+	tests/unit/check_run \
+	tests/unit/check_scenario \
+	tests/unit/check_topology
+
+tests_unit_check_cost_CFLAGS = $(unit_cflags)
+tests_unit_check_cost_LDADD = $(unit_ldadd)
+tests_unit_check_engine_CFLAGS = $(unit_cflags)
+tests_unit_check_engine_LDADD = $(unit_ldadd)
+tests_unit_check_lower_CFLAGS = $(unit_cflags)
+tests_unit_check_lower_LDADD = $(unit_ldadd)
+tests_unit_check_run_CFLAGS = $(unit_cflags)
+tests_unit_check_run_LDADD = $(unit_ldadd)
+tests_unit_check_scenario_CFLAGS = $(unit_cflags)
+tests_unit_check_scenario_LDADD = $(unit_ldadd)
+tests_unit_check_topology_CFLAGS = $(unit_cflags)
+tests_unit_check_topology_LDADD = $(unit_ldadd)
+
+EXTRA_DIST += \
+	tests/data/measured/README.md \
+	tests/data/measured/gemm_h800_data.csv \
+	tests/data/measured/grouped_gemm_a100_mixtral.csv \
+	tests/data/measured/grouped_gemm_decode_h800_data.csv \
+	tests/data/measured/grouped_gemm_prefill_h800_data.csv

@@ -1,0 +1,174 @@
+#include "config.h"
+
+#include "workloads/batch.h"
+
+#include "sim/base/file.h"
+#include "sim/base/json.h"
+
+#include <string.h>
+
+enum { LARGEST_TEXT = 1 << 30 };
+
+typedef struct {
+    const MoeTokenizer *tokenizer;
+    gsize length, most;
+    gboolean special;
+    GArray *ids;     /* guint32 */
+    GArray *offsets; /* gsize */
+    GString *description;
+} Builder;
+
+static gboolean is_full(const Builder *b)
+{
+    return b->most > 0 && b->ids->len >= b->most;
+}
+
+/* Encodes @text, or, when only @need tokens of it are wanted, as much of it as gives them: a token
+ * is rarely longer than some bytes, and a margin keeps the cut away from what is used. */
+static gboolean encode(const Builder *b, const char *text, gsize length, gsize need, GArray *ids,
+                       GError **error)
+{
+    const gsize margin = 256;
+    for (gsize part = (need + margin) * 8; need > 0 && part < length; part *= 2) {
+        while (part < length && ((guchar)text[part] & 0xC0) == 0x80)
+            part++;
+        g_array_set_size(ids, 0);
+        if (!moe_tokenizer_encode(b->tokenizer, text, part, b->special, ids, error))
+            return FALSE;
+        if (ids->len >= need + margin)
+            return TRUE;
+    }
+    g_array_set_size(ids, 0);
+    return moe_tokenizer_encode(b->tokenizer, text, length, b->special, ids, error);
+}
+
+static gboolean add_document(Builder *b, const char *text, gsize length, GError **error)
+{
+    if (is_full(b))
+        return TRUE;
+    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(guint32));
+    gsize need = b->most > 0 ? b->most - b->ids->len : 0;
+    if (!encode(b, text, length, need, ids, error))
+        return FALSE;
+    gsize n = b->most > 0 ? MIN(ids->len, need) : ids->len;
+    for (gsize at = 0; at < n; at += b->length) {
+        gsize here = MIN(b->length, n - at);
+        g_array_append_vals(b->ids, &g_array_index(ids, guint32, at), (guint)here);
+        gsize end = b->ids->len;
+        g_array_append_val(b->offsets, end);
+    }
+    return TRUE;
+}
+
+static gboolean add_json_lines(Builder *b, const char *path, char *text, GError **error)
+{
+    int line = 1;
+    for (char *at = text; *at != '\0' && !is_full(b); line++) {
+        char *end = at + strcspn(at, "\n");
+        gboolean last = *end == '\0';
+        *end = '\0';
+        if (*g_strstrip(at) != '\0') {
+            g_autofree char *where = g_strdup_printf("%s:%d", path, line);
+            g_autoptr(MoeJson) json = moe_json_parse(at, strlen(at), where, error);
+            JsonObject *object =
+                json != NULL ? moe_json_object(moe_json_root(json), where, error) : NULL;
+            if (object == NULL || moe_json_get_string(object, "text", where, error) == NULL)
+                return FALSE;
+            GString *document = moe_json_text(json, json_object_get_member(object, "text"));
+            gboolean good = add_document(b, document->str, document->len, error);
+            g_string_free(document, TRUE);
+            if (!good) {
+                g_prefix_error(error, "%s: ", where);
+                return FALSE;
+            }
+        }
+        at = last ? end : end + 1;
+    }
+    return TRUE;
+}
+
+static gboolean add_file(Builder *b, const char *path, GError **error)
+{
+    g_autofree char *text = NULL;
+    size_t length;
+    guint before = b->ids->len;
+    if (is_full(b))
+        return TRUE;
+    if (!moe_file_read(path, LARGEST_TEXT, &text, &length, error))
+        return FALSE;
+    g_autofree char *digest =
+        g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)text, length);
+    if (g_str_has_suffix(path, ".jsonl")) {
+        if (!add_json_lines(b, path, text, error))
+            return FALSE;
+    } else if (!add_document(b, text, length, error)) {
+        g_prefix_error(error, "%s: ", path);
+        return FALSE;
+    }
+    g_autofree char *name = g_path_get_basename(path);
+    g_string_append_printf(b->description, "%s%s (%u tokens, sha256:%.16s)",
+                           b->description->len > 0 ? ", " : "", name, b->ids->len - before, digest);
+    return TRUE;
+}
+
+static int compare_strings(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static gboolean add_folder(Builder *b, const char *path, GError **error)
+{
+    g_autoptr(GError) inner = NULL;
+    g_autoptr(GDir) folder = g_dir_open(path, 0, &inner);
+    if (folder == NULL)
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: cannot be read: %s", path, inner->message);
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    const char *name;
+    while ((name = g_dir_read_name(folder)) != NULL)
+        if (g_str_has_suffix(name, ".txt") || g_str_has_suffix(name, ".jsonl"))
+            g_ptr_array_add(names, g_build_filename(path, name, NULL));
+    g_ptr_array_sort(names, compare_strings);
+    if (names->len == 0)
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: the folder holds no .txt or .jsonl file",
+                        path);
+    for (guint i = 0; i < names->len; i++)
+        if (!add_file(b, names->pdata[i], error))
+            return FALSE;
+    return TRUE;
+}
+
+MoeBatch *moe_batch_read(const MoeTokenizer *tokenizer, const char *const *paths, gsize length,
+                         gsize most_tokens, gboolean special, GError **error)
+{
+    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(guint32));
+    g_autoptr(GArray) offsets = g_array_new(FALSE, TRUE, sizeof(gsize));
+    g_autoptr(GString) description = g_string_new(NULL);
+    g_array_set_size(offsets, 1);
+    Builder b = {tokenizer, length, most_tokens, special, ids, offsets, description};
+    for (; *paths != NULL; paths++) {
+        gboolean folder = g_file_test(*paths, G_FILE_TEST_IS_DIR);
+        if (!(folder ? add_folder(&b, *paths, error) : add_file(&b, *paths, error)))
+            return NULL;
+    }
+    if (ids->len == 0) {
+        moe_fail(error, MOE_ERROR_INPUT, "the texts hold no tokens");
+        return NULL;
+    }
+    MoeBatch *batch = g_new0(MoeBatch, 1);
+    batch->n_tokens = ids->len;
+    batch->n_sequences = offsets->len - 1;
+    batch->ids = (guint32 *)(void *)g_array_free(g_steal_pointer(&ids), FALSE);
+    batch->offsets = (gsize *)(void *)g_array_free(g_steal_pointer(&offsets), FALSE);
+    batch->description = g_strdup(description->str);
+    return batch;
+}
+
+void moe_batch_free(MoeBatch *batch)
+{
+    if (batch == NULL)
+        return;
+    g_free(batch->ids);
+    g_free(batch->offsets);
+    g_free(batch->description);
+    g_free(batch);
+}

@@ -1,0 +1,30 @@
+/* batch.h - what is run through a model: token ids in sequences.
+ *
+ * Layer: workloads.
+ */
+#ifndef MOE_WORKLOADS_BATCH_H
+#define MOE_WORKLOADS_BATCH_H
+
+#include "models/tokenizer.h"
+
+typedef struct {
+    guint32 *ids;   /* [n_tokens] */
+    gsize *offsets; /* [n_sequences + 1] */
+    gsize n_tokens, n_sequences;
+    char *description; /* of the sources: names, digests, lengths */
+} MoeBatch;
+
+/* Tokenises the files and folders @paths (NULL-terminated) in order. A .txt file is one document,
+ * each line of a .jsonl file is one ({"text": "..."}); a folder stands for its .txt and .jsonl
+ * files, sorted. Documents get the tokenizer's special tokens when @special, are cut into sequences
+ * of at most
+ * @length tokens, and the whole ends after @most_tokens (0: no end).
+ * Free with moe_batch_free(). Errors: MOE_ERROR_INPUT (unreadable, not UTF-8, no tokens); NULL
+ * then. */
+MoeBatch *moe_batch_read(const MoeTokenizer *tokenizer, const char *const *paths, gsize length,
+                         gsize most_tokens, gboolean special,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+void moe_batch_free(MoeBatch *batch);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeBatch, moe_batch_free)
+
+#endif
