@@ -166,12 +166,13 @@ static const char *const names[] = {"run.json",  "layers.csv",  "ranks.csv",
 
 START_TEST(a_run_writes_the_same_bytes_twice)
 {
-    g_autofree char *folders[2];
+    g_autofree char *first = g_build_filename(test_folder(), "run0", NULL);
+    g_autofree char *second = g_build_filename(test_folder(), "run1", NULL);
+    const char *const folders[] = {first, second};
     g_autoptr(GError) error = NULL;
     for (int i = 0; i < 2; i++) {
         g_autoptr(MoeScenario) s = synthetic("{kind: zipf, tokens: 4096}", "plan.expert=16");
         g_autoptr(MoeRun) r = run(s);
-        folders[i] = g_strdup_printf("%s/run%d", test_folder(), i);
         ck_assert(moe_folder_write(r, folders[i], FALSE, &error));
     }
     for (size_t f = 0; f < G_N_ELEMENTS(names); f++) {
