@@ -32,12 +32,11 @@ void moe_widen(MoeDtype dtype, const void *from, size_t count, float *out);
 size_t moe_find_nonfinite(MoeDtype dtype, const void *data, size_t count);
 
 /* The rows [row, row + n) of @m as floats: a pointer into @m when it is stored as f32, else
- * @scratch
- * ([n, cols]) filled by moe_widen(). */
+ * @scratch ([n, cols]) filled by moe_widen(). */
 const float *moe_matrix_rows(const MoeMatrix *m, size_t row, size_t n, float *scratch);
 
-/* @size bytes aligned to 64, or the end of the process: callers bound sizes beforehand. free() it.
- */
+/* @size bytes aligned to 64, or the end of the process: callers bound sizes beforehand. free()
+ * it. */
 void *moe_scratch(size_t size);
 
 #endif

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Sorts the pairs: expert e owns the slots offsets[e] ... offsets[e + 1] - 1, and pair (t, j) has
- * slot slots[t*K + j].
+/* Sorts the pairs: expert e owns the slots offsets[e] ... offsets[e + 1] - 1, and pair (t, j)
+ * has slot slots[t*K + j].
  * experts [T, K], each < E, distinct within a token; offsets [E + 1]; slots [T, K]; T*K < 2^32.
  * Work: two passes over the pairs (a counting sort). */
 void moe_permute_plan(size_t T, size_t K, size_t E, const uint16_t *restrict experts,

@@ -2,8 +2,8 @@
  *
  * Layer: sim.
  *
- *   seconds = max(FLOP / (peak * compute efficiency), bytes / (HBM bandwidth * memory efficiency))
- * + launch
+ *   seconds = max(FLOP / (peak * compute efficiency),
+ *                 bytes / (HBM bandwidth * memory efficiency)) + launch
  *
  * (Williams, Waterman, Patterson, 2009: the roofline; efficiencies and launch are the GPU
  * preset's.) Kernels counted, with a launch each: attention: q/k/v projection, core, output

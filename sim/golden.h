@@ -1,11 +1,11 @@
 /* golden.h - compares moesim with what reference implementations answered.
  *
  * Layer: sim. A golden folder is one of
- *   - a tokenizer's: tokenizer.json and cases.json ({"cases": [{text, ids, with_special,
- * decoded}]});
+ *   - a tokenizer's: tokenizer.json and cases.json
+ *     ({"cases": [{text, ids, with_special, decoded}]});
  *   - a model's: golden.safetensors (tokens.id, sequences.offsets, layers.L.router_logits,
- * .experts, .weights, .hidden, logits or logits_every_16) beside config.json and the weights, or,
- * without weights, with MANIFEST.json naming the model and, when there are any, the texts;
+ *     .experts, .weights, .hidden, logits or logits_every_16) beside config.json and the weights,
+ *     or, without weights, with MANIFEST.json naming the model and, when there are any, the texts;
  *   - stored blocks: golden.safetensors with TYPE.blocks or TYPE.codes and TYPE.values.
  */
 #ifndef MOE_SIM_GOLDEN_H

@@ -66,8 +66,7 @@ void moe_programs_compute(MoePrograms *programs, gint64 rank, MoePhase phase, do
 void moe_programs_exchange(MoePrograms *programs, MoePhase phase, double startup);
 
 /* Adds a message to the newest exchange, which must be the newest operation of both ranks: a send
- * to
- * @from's list, a receive to @to's. from != to, bytes >= 1. */
+ * to @from's list, a receive to @to's. from != to, bytes >= 1. */
 void moe_programs_send(MoePrograms *programs, gint64 from, gint64 to, MoeFabric fabric,
                        gint64 bytes);
 

@@ -34,7 +34,7 @@ typedef struct {
  * rotating      as hot-experts, but the hot set moves on by its size with every step
  * idle-experts  idle_experts of them, drawn per block, get nothing; the rest is uniform
  * ragged        uniform, but sequences have log-normal lengths around sequence_length, so that
- * whole sequences dealt to GPUs give them different numbers of tokens */
+ *               whole sequences dealt to GPUs give them different numbers of tokens */
 const char *const *moe_synth_kinds(void);
 
 /* The keys of a synthetic routing, reading a MoeSynth; for scenarios and --keys. experts, top_k,

@@ -2,13 +2,17 @@
  *
  * Layer: workloads. On disk it is one safetensors file, mapped when read:
  *
- *   layers.L.experts  u16 [pairs]       block L's choices, token by token; heaviest first when
- * traced here layers.L.weights  f32 or f16 [pairs] their weights; absent when unknown
- *   layers.L.offsets  u32 [tokens + 1]  where each token's pairs begin; absent when all have top_k
- *   layers.L.dropped  u8 [pairs]        1 where capacity refused the pair; absent when nothing can
- * drop tokens.id         u32 [tokens]      absent when unknown tokens.sequence   u32 [tokens]
- * sequence of the token, rising tokens.position   u32 [tokens]      its position in the sequence
- *   steps.offsets     u32 [steps + 1]   tokens of each step
+ *   layers.L.experts  u16 [pairs]         block L's choices, token by token (heaviest first when
+ *                                         traced here)
+ *   layers.L.weights  f32 or f16 [pairs]  their weights; absent when unknown
+ *   layers.L.offsets  u32 [tokens + 1]    where each token's pairs begin; absent when all have
+ *                                         top_k
+ *   layers.L.dropped  u8 [pairs]          1 where capacity refused the pair; absent when nothing
+ *                                         can drop
+ *   tokens.id         u32 [tokens]        absent when unknown
+ *   tokens.sequence   u32 [tokens]        sequence of the token, rising
+ *   tokens.position   u32 [tokens]        its position in the sequence
+ *   steps.offsets     u32 [steps + 1]     tokens of each step
  *
  * with the metadata format, model, weights, router, experts, top_k, hidden_size, workload, moesim.
  */
