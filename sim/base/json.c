@@ -269,6 +269,26 @@ gboolean moe_json_is_null(JsonObject *object, const char *key)
     return node == NULL || JSON_NODE_HOLDS_NULL(node);
 }
 
+/* json-glib prints 1e-6 as "1e-06.0", which is no JSON: takes the ".0" away behind an exponent. */
+static void mend_exponents(char *text)
+{
+    gboolean in_string = FALSE, exponent = FALSE;
+    char *out = text;
+    for (const char *p = text; *p != '\0'; p++) {
+        if (in_string && *p == '\\') {
+            *out++ = *p++;
+        } else if (*p == '"') {
+            in_string = !in_string;
+        } else if (!in_string && exponent && p[0] == '.' && p[1] == '0') {
+            p++;
+            continue;
+        }
+        exponent = !in_string && (*p == 'e' || (exponent && strchr("+-0123456789", *p) != NULL));
+        *out++ = *p;
+    }
+    *out = '\0';
+}
+
 char *moe_json_print(JsonNode *root)
 {
     g_autoptr(JsonGenerator) generator = json_generator_new();
@@ -276,5 +296,6 @@ char *moe_json_print(JsonNode *root)
     json_generator_set_indent(generator, 2);
     json_generator_set_root(generator, root);
     g_autofree char *text = json_generator_to_data(generator, NULL);
+    mend_exponents(text);
     return g_strconcat(text, "\n", NULL);
 }

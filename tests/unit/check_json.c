@@ -505,6 +505,23 @@ START_TEST(prints_what_it_reads)
 }
 END_TEST
 
+/* json-glib alone prints the first as 1e-06.0. */
+START_TEST(prints_numbers_that_are_json)
+{
+    static const char text[] = "[1e-6, 1e+300, 0.1, 2.0, \"1e-6.0 \\\" 1e-6.0\", true]";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeJson) json = moe_json_parse(text, sizeof(text) - 1, "t", &error);
+    g_autofree char *printed = moe_json_print(moe_json_root(json));
+    g_autoptr(MoeJson) again = moe_json_parse(printed, strlen(printed), "t", &error);
+    assert_no_error(error);
+    JsonArray *array = json_node_get_array(moe_json_root(again));
+    static const double expected[] = {1e-6, 1e300, 0.1, 2};
+    for (guint i = 0; i < G_N_ELEMENTS(expected); i++)
+        ck_assert(json_array_get_double_element(array, i) == expected[i]);
+    ck_assert_str_eq(json_array_get_string_element(array, 4), "1e-6.0 \" 1e-6.0");
+}
+END_TEST
+
 Suite *moe_suite(void)
 {
     Suite *suite = suite_create("json");
@@ -519,6 +536,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, nodes_remember_quotes);
     tcase_add_test(tests, checks_types);
     tcase_add_test(tests, prints_what_it_reads);
+    tcase_add_test(tests, prints_numbers_that_are_json);
     suite_add_tcase(suite, tests);
     return suite;
 }
