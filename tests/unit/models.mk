@@ -37,3 +37,11 @@ tests_unit_check_weights_LDADD = $(unit_ldadd)
 unit_programs += tests/unit/check_model
 tests_unit_check_model_CFLAGS = $(unit_cflags)
 tests_unit_check_model_LDADD = $(unit_ldadd)
+
+unit_programs += tests/unit/check_analyze
+tests_unit_check_analyze_CFLAGS = $(unit_cflags)
+tests_unit_check_analyze_LDADD = $(unit_ldadd)
+
+unit_programs += tests/unit/check_synth
+tests_unit_check_synth_CFLAGS = $(unit_cflags)
+tests_unit_check_synth_LDADD = $(unit_ldadd)
