@@ -45,3 +45,11 @@ tests_unit_check_analyze_LDADD = $(unit_ldadd)
 unit_programs += tests/unit/check_synth
 tests_unit_check_synth_CFLAGS = $(unit_cflags)
 tests_unit_check_synth_LDADD = $(unit_ldadd)
+
+unit_programs += tests/unit/check_trace
+tests_unit_check_trace_CFLAGS = $(unit_cflags)
+tests_unit_check_trace_LDADD = $(unit_ldadd)
+
+unit_programs += tests/unit/check_import
+tests_unit_check_import_CFLAGS = $(unit_cflags)
+tests_unit_check_import_LDADD = $(unit_ldadd)

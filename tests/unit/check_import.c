@@ -1,0 +1,250 @@
+#include "config.h"
+
+#include "tests/unit/harness.h"
+#include "workloads/import.h"
+
+#include <string.h>
+
+/* --- files ----------------------------------------------------------------------------------- */
+
+/* A .npy file, version 1.0 of numpy.lib.format: magic, header length, header padded to 64, data. */
+static char *npy(const char *name, const char *type, const char *shape, const void *data,
+                 gsize size)
+{
+    g_autofree char *header =
+        g_strdup_printf("{'descr': '%s', 'fortran_order': False, 'shape': %s, }", type, shape);
+    GString *file = g_string_new_len("\x93NUMPY\x01\x00\x00\x00", 10);
+    g_string_append(file, header);
+    while (file->len % 64 != 63)
+        g_string_append_c(file, ' ');
+    g_string_append_c(file, '\n');
+    file->str[8] = (char)(file->len - 10);
+    g_string_append_len(file, data, (gssize)size);
+    char *path = test_file(name, file->str, (gssize)file->len);
+    g_string_free(file, TRUE);
+    return path;
+}
+
+static MoeTrace *import_one(const char *experts, const char *weights, const char *lengths,
+                            const MoeImport *import, GError **error)
+{
+    const char *const files[] = {experts, NULL}, *const more[] = {weights, NULL};
+    const char *const cuts[] = {lengths, NULL};
+    return moe_import_npy(files, weights != NULL ? more : NULL, lengths != NULL ? cuts : NULL,
+                          import, NULL, error);
+}
+
+/* Three tokens, two layers, two choices: expert = 10 token + layer in the first place. */
+static const guint8 choices[] = {0, 5, 1, 5, 10, 5, 11, 5, 20, 5, 21, 5};
+static const MoeImport deep = {.model = "m", .first_layer = 4, .hidden_size = 32};
+
+/* --- .npy ------------------------------------------------------------------------------------ */
+
+START_TEST(npy_is_token_layer_rank)
+{
+    static const guint16 halves[] = {0x3C00, 0x3800, 0x3C00, 0x3800, 0x3C00, 0x3800,
+                                     0x3C00, 0x3800, 0x3C00, 0x3800, 0x3C00, 0x3800};
+    g_autofree char *path = npy("e.npy", "|u1", "(3, 2, 2)", choices, sizeof(choices));
+    g_autofree char *weights = npy("w.npy", "<f2", "(3, 2, 2)", halves, sizeof(halves));
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTrace) trace = import_one(path, weights, "2,1", &deep, &error);
+    assert_no_error(error);
+    ck_assert_str_eq(trace->model, "m");
+    ck_assert_str_eq(trace->weights, ""); /* not traced here */
+    ck_assert(trace->n_tokens == 3 && trace->n_layers == 2 && trace->top_k == 2);
+    ck_assert(trace->n_experts == 22 && trace->hidden_size == 32);
+    for (int l = 0; l < 2; l++) {
+        ck_assert_int_eq(trace->layers[l].layer, 4 + l);
+        for (int t = 0; t < 3; t++) {
+            ck_assert_uint_eq(trace->layers[l].experts[2 * t], 10 * t + l);
+            ck_assert_uint_eq(trace->layers[l].experts[2 * t + 1], 5);
+        }
+        float first, second;
+        moe_widen(trace->layers[l].weights_dtype, trace->layers[l].weights, 1, &first);
+        moe_widen(trace->layers[l].weights_dtype,
+                  (const char *)trace->layers[l].weights +
+                      moe_dtype_size(trace->layers[l].weights_dtype),
+                  1, &second);
+        ck_assert(first == 1 && second == 0.5f);
+    }
+    static const guint32 sequence[] = {0, 0, 1}, position[] = {0, 1, 0};
+    ck_assert_mem_eq(trace->sequence, sequence, sizeof(sequence));
+    ck_assert_mem_eq(trace->position, position, sizeof(position));
+}
+END_TEST
+
+START_TEST(files_are_joined)
+{
+    static const gint64 wide[] = {0, 5, 1, 6};
+    g_autofree char *a = npy("a.npy", "|u1", "(3, 2, 2)", choices, sizeof(choices));
+    g_autofree char *b = npy("b.npy", "<i8", "(1, 2, 2)", wide, sizeof(wide));
+    const char *const files[] = {a, b, NULL};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTrace) trace = moe_import_npy(files, NULL, NULL, &deep, NULL, &error);
+    assert_no_error(error);
+    ck_assert(trace->n_tokens == 4 && trace->sequence[2] == 0 && trace->sequence[3] == 1);
+    ck_assert_uint_eq(trace->layers[1].experts[7], 6);
+}
+END_TEST
+
+static const struct {
+    const char *type, *shape, *lengths;
+    gsize size;
+    MoeImport import;
+    const char *message;
+} bad[] = {
+    {"|u1", "(3, 2, 2)", NULL, 11, {.model = "m"}, "the shape needs 12 elements of 1 bytes"},
+    {"|u1", "(12,)", NULL, 12, {.model = "m"}, "[token, layer, rank]; this one has 1"},
+    {"<f4", "(3, 1, 1)", NULL, 12, {.model = "m"}, "whole-number array"},
+    {">i4", "(3, 1, 1)", NULL, 12, {.model = "m"}, "the type '>i4' is not read"},
+    {"|u1", "(0, 2, 2)", NULL, 0, {.model = "m"}, "holds no tokens"},
+    {"|u1",
+     "(3, 2, 2)",
+     NULL,
+     12,
+     {.model = "m", .n_experts = 20},
+     "token 2 chose expert 20 of 20"},
+    {"|i1",
+     "(3, 2, 2)",
+     NULL,
+     12,
+     {.model = "m", .top_k = 4},
+     "2 experts per token, but m chooses 4"},
+    {"|u1", "(3, 2, 2)", NULL, 12, {.model = "m", .n_layers = 3}, "2 layers, but m has 3"},
+    {"|u1", "(3, 2, 2)", "2,2", 12, {.model = "m"}, "add up to 4"},
+    {"|u1", "(3, 2, 2)", "3,0", 12, {.model = "m"}, "0 is not the length of a sequence"},
+    {"|u1", "(3, 2, 2)", "3,x", 12, {.model = "m"}, "3,x: cannot be read"},
+    {"|u1", "(3, 2, 2)", "none.json", 12, {.model = "m"}, "none.json"},
+};
+
+START_TEST(refuses_other_arrays)
+{
+    g_autofree char *path = npy("bad.npy", bad[_i].type, bad[_i].shape, choices, bad[_i].size);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTrace) trace = import_one(path, NULL, bad[_i].lengths, &bad[_i].import, &error);
+    ck_assert_ptr_null(trace);
+    assert_error(&error, MOE_ERROR_INPUT, bad[_i].message);
+}
+END_TEST
+
+START_TEST(refuses_other_weights)
+{
+    g_autofree char *path = npy("e.npy", "|u1", "(3, 2, 2)", choices, sizeof(choices));
+    g_autofree char *weights = npy("w.npy", "<f4", "(1, 1, 3)", choices, sizeof(choices));
+    g_autoptr(GError) error = NULL;
+    ck_assert_ptr_null(import_one(path, weights, NULL, &deep, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "w.npy: weights must be floats of the same shape");
+}
+END_TEST
+
+/* --- CSV ------------------------------------------------------------------------------------- */
+
+START_TEST(csv_is_one_line_per_pair)
+{
+    static const char text[] = "layer,token,expert,weight,sequence\n"
+                               "2,0,3,0.75,0\n2,0,1,0.25,0\n7,0,0,1,0\n7,0,2,0,0\n"
+                               "7,1,2,0.5,1\n7,1,1,0.5,1\n2,1,0,0.5,1\n2,1,3,0.5,1\n";
+    g_autofree char *path = test_file("r.csv", text, -1);
+    const MoeImport import = {.model = "m"};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTrace) trace = moe_import_csv(path, &import, NULL, &error);
+    assert_no_error(error);
+    ck_assert(trace->n_tokens == 2 && trace->n_layers == 2 && trace->top_k == 2);
+    ck_assert(trace->n_experts == 4 && trace->sequence[1] == 1 && trace->position[1] == 0);
+    static const guint16 first[] = {3, 1, 0, 3}, second[] = {0, 2, 2, 1};
+    ck_assert_int_eq(trace->layers[0].layer, 2);
+    ck_assert_int_eq(trace->layers[1].layer, 7);
+    ck_assert_mem_eq(trace->layers[0].experts, first, sizeof(first));
+    ck_assert_mem_eq(trace->layers[1].experts, second, sizeof(second));
+    float weight[4];
+    moe_widen(trace->layers[0].weights_dtype, trace->layers[0].weights, 4, weight);
+    ck_assert(weight[0] == 0.75f && weight[1] == 0.25f && weight[2] == 0.5f);
+}
+END_TEST
+
+/* A token without a line in a block has no expert there. */
+START_TEST(csv_may_be_ragged)
+{
+    g_autofree char *path =
+        test_file("r.csv", "token,layer,expert\n0,0,1\n0,0,2\n1,0,0\n1,1,1\n", -1);
+    const MoeImport import = {.model = "m"};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTrace) trace = moe_import_csv(path, &import, NULL, &error);
+    assert_no_error(error);
+    gint64 n;
+    ck_assert_int_eq(trace->top_k, 2);
+    moe_trace_pairs(trace, &trace->layers[0], 1, &n);
+    ck_assert_int_eq(n, 1);
+    moe_trace_pairs(trace, &trace->layers[1], 0, &n);
+    ck_assert_int_eq(n, 0);
+}
+END_TEST
+
+static const struct {
+    const char *text, *message;
+} bad_csv[] = {
+    {"token,layer\n0,0\n", "expert"},
+    {"token,layer,expert\n", "no line follows the names of the columns"},
+    {"token,layer,expert\n0,0,1\n0,0,x\n", "bad.csv:3"},
+    {"token,layer,expert\n-1,0,1\n", "bad.csv:2"},
+    {"token,layer,expert\n0,0,1\n3,0,1\n", "token 3 occurs, but only 2 lines are there"},
+    {"token,layer,expert\n0,0,1\n0,0,1\n", "chose expert 1 twice"},
+    {"token,layer,expert,weight\n0,0,1,nan\n", "bad.csv:2"},
+    {"token,layer,expert,sequence\n0,0,1,1\n1,0,1,0\n", "sequences must come in order"},
+    {"token,layer,expert,sequence\n0,0,1,0\n0,0,2,1\n", "token 0 was in sequence 0 before"},
+};
+
+START_TEST(refuses_other_csv)
+{
+    g_autofree char *path = test_file("bad.csv", bad_csv[_i].text, -1);
+    const MoeImport import = {.model = "m"};
+    g_autoptr(GError) error = NULL;
+    ck_assert_ptr_null(moe_import_csv(path, &import, NULL, &error));
+    ck_assert(error != NULL && strstr(error->message, "bad.csv") != NULL);
+    assert_error(&error, MOE_ERROR_INPUT, bad_csv[_i].message);
+}
+END_TEST
+
+/* --- lengths --------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name, *text, *keys;
+    gint64 sum;
+    guint n;
+} lists[] = {
+    {"l.txt", "64 63,71\n5\n", "", 203, 4},
+    {"l.json", "[64, 63]", "", 127, 2},
+    {"l.json", "{\"a\": {\"b\": [1, 2, 3]}}", ":a.b", 6, 3},
+    {"l.json", "{\"a\": [{\"n\": 4}, {\"n\": 5}]}", ":a.n", 9, 2},
+};
+
+START_TEST(lengths_come_in_several_forms)
+{
+    g_autofree char *path = test_file(lists[_i].name, lists[_i].text, -1);
+    g_autofree char *specification = g_strconcat(path, lists[_i].keys, NULL);
+    g_autoptr(GArray) lengths = g_array_new(FALSE, FALSE, sizeof(gint64));
+    g_autoptr(GError) error = NULL;
+    ck_assert(moe_import_lengths(specification, lengths, &error));
+    ck_assert_uint_eq(lengths->len, lists[_i].n);
+    gint64 sum = 0;
+    for (guint i = 0; i < lengths->len; i++)
+        sum += g_array_index(lengths, gint64, i);
+    ck_assert_int_eq(sum, lists[_i].sum);
+}
+END_TEST
+
+Suite *moe_suite(void)
+{
+    Suite *suite = suite_create("import");
+    TCase *tests = tcase_create("import");
+    tcase_add_test(tests, npy_is_token_layer_rank);
+    tcase_add_test(tests, files_are_joined);
+    tcase_add_loop_test(tests, refuses_other_arrays, 0, (int)G_N_ELEMENTS(bad));
+    tcase_add_test(tests, refuses_other_weights);
+    tcase_add_test(tests, csv_is_one_line_per_pair);
+    tcase_add_test(tests, csv_may_be_ragged);
+    tcase_add_loop_test(tests, refuses_other_csv, 0, (int)G_N_ELEMENTS(bad_csv));
+    tcase_add_loop_test(tests, lengths_come_in_several_forms, 0, (int)G_N_ELEMENTS(lists));
+    suite_add_tcase(suite, tests);
+    return suite;
+}
