@@ -53,3 +53,11 @@ tests_unit_check_trace_LDADD = $(unit_ldadd)
 unit_programs += tests/unit/check_import
 tests_unit_check_import_CFLAGS = $(unit_cflags)
 tests_unit_check_import_LDADD = $(unit_ldadd)
+
+unit_programs += tests/unit/check_tokenizer
+tests_unit_check_tokenizer_CFLAGS = $(unit_cflags)
+tests_unit_check_tokenizer_LDADD = $(unit_ldadd)
+
+unit_programs += tests/unit/check_forward
+tests_unit_check_forward_CFLAGS = $(unit_cflags)
+tests_unit_check_forward_LDADD = $(unit_ldadd)
