@@ -85,11 +85,11 @@ void moe_cli_print_trace(const MoeCli *cli, const MoeTrace *trace, const char *p
     char tokens[MOE_UNITS_TEXT];
     guint32 sequences = trace->sequence[trace->n_tokens - 1] + 1;
     moe_cli_print(cli,
-                  "%s: %s tokens in %u sequence%s, %d block%s, top-%" G_GINT64_FORMAT
+                  "%s: %s token%s in %u sequence%s, %d block%s, top-%" G_GINT64_FORMAT
                   " of %" G_GINT64_FORMAT " experts\n",
-                  path, moe_units_format_count(trace->n_tokens, tokens), sequences,
-                  sequences == 1 ? "" : "s", trace->n_layers, trace->n_layers == 1 ? "" : "s",
-                  trace->top_k, trace->n_experts);
+                  path, moe_units_format_count(trace->n_tokens, tokens),
+                  trace->n_tokens == 1 ? "" : "s", sequences, sequences == 1 ? "" : "s",
+                  trace->n_layers, trace->n_layers == 1 ? "" : "s", trace->top_k, trace->n_experts);
 }
 
 MoeProgress *moe_cli_progress(const MoeCli *cli, const char *label, const char *unit)
@@ -120,11 +120,22 @@ int moe_cli_choice(const char *option, const char *text, const char *const *name
     return -1;
 }
 
+gboolean moe_cli_count(const char *option, int *value, int least, int most, int fallback,
+                       GError **error)
+{
+    if (*value == MOE_CLI_UNSET)
+        *value = fallback;
+    else if (*value < least || *value > most)
+        return moe_fail(error, MOE_ERROR_USAGE,
+                        "--%s: %d is out of range; write a number from %d to %d", option, *value,
+                        least, most);
+    return TRUE;
+}
+
 gboolean moe_cli_set_threads(int threads, GError **error)
 {
-    if (threads < 0 || threads > 1024)
-        return moe_fail(error, MOE_ERROR_USAGE, "--threads: %d is not a number of threads",
-                        threads);
+    if (!moe_cli_count("threads", &threads, 1, 1024, 0, error))
+        return FALSE;
     if (threads > 0)
         omp_set_num_threads(threads);
     return TRUE;

@@ -49,7 +49,14 @@ double moe_cli_peak_memory(void);
  * then. */
 int moe_cli_choice(const char *option, const char *text, const char *const *names, GError **error);
 
-/* Sets the number of OpenMP threads; 0 leaves the default, one per processor. Errors: negative. */
+/* An integer option starts as MOE_CLI_UNSET. Once parsed: makes it @fallback when it was not given.
+ * Errors: MOE_ERROR_USAGE when it was, outside of [least, most]. */
+#define MOE_CLI_UNSET G_MININT
+gboolean moe_cli_count(const char *option, int *value, int least, int most, int fallback,
+                       GError **error);
+
+/* Sets the number of OpenMP threads to the option --threads; MOE_CLI_UNSET leaves the default, one
+ * per processor. Errors: MOE_ERROR_USAGE. */
 gboolean moe_cli_set_threads(int threads, GError **error);
 
 extern const MoeCommand moe_command_trace, moe_command_import, moe_command_analyze, moe_command_run,

@@ -64,10 +64,10 @@ static gboolean analyze(const MoeCli *cli, int step, const MoePlacement *placeme
     if (format == FORMAT_TEXT)
         g_string_append_printf(
             text,
-            "%s: %s, %s\n%s tokens, top-%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+            "%s: %s, %s\n%s token%s, top-%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
             " experts; chance: the Gini that even random routing would show\n\n",
             cli->argv[0], trace->model, trace->router, moe_units_format_count(last - first, tokens),
-            trace->top_k, trace->n_experts);
+            last - first == 1 ? "" : "s", trace->top_k, trace->n_experts);
     add_header(text, format);
     for (int l = 0; l < trace->n_layers; l++)
         analyze_layer(trace, &trace->layers[l], first, last, placement, format, text);
@@ -76,7 +76,7 @@ static gboolean analyze(const MoeCli *cli, int step, const MoePlacement *placeme
 
 static gboolean run(MoeCli *cli, GError **error)
 {
-    int ranks = 0, step = -1;
+    int ranks = MOE_CLI_UNSET, step = MOE_CLI_UNSET;
     gboolean force = FALSE;
     char *format_option = NULL, *output_option = NULL;
     const GOptionEntry entries[] = {
@@ -96,8 +96,9 @@ static gboolean run(MoeCli *cli, GError **error)
                                        : moe_cli_choice("format", format_text, formats, error);
     if (format < 0)
         return FALSE;
-    if (ranks < 0)
-        return moe_fail(error, MOE_ERROR_USAGE, "--ranks: must be at least 1");
+    if (!moe_cli_count("ranks", &ranks, 1, 65536, 0, error) ||
+        !moe_cli_count("step", &step, 0, G_MAXINT, -1, error))
+        return FALSE;
     g_autoptr(MoeTrace) trace = moe_trace_load(cli->argv[0], error);
     g_autoptr(MoePlacement) placement = NULL;
     if (trace == NULL)

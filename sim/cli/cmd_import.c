@@ -46,34 +46,30 @@ static gboolean check_files(const MoeCli *cli, const Options *o, gboolean *csv_o
     return TRUE;
 }
 
-static gboolean fill_import(const Options *o, MoeImport *import, GError **error)
+static gboolean fill_import(Options *o, MoeImport *import, GError **error)
 {
+    g_autoptr(MoeModel) model = o->model != NULL ? moe_model_load(o->model, NULL, error) : NULL;
+    if (o->model != NULL && model == NULL)
+        return FALSE;
+    const MoeModelShape none = {0}, *shape = model != NULL ? &model->shape : &none;
+    if (!moe_cli_count("experts", &o->experts, 1, MOE_TRACE_MOST_EXPERTS, (int)shape->num_experts,
+                       error) ||
+        !moe_cli_count("hidden", &o->hidden, 1, 1 << 20, (int)shape->hidden_size, error) ||
+        !moe_cli_count("first-layer", &o->first_layer, 0, MOE_TRACE_MOST_LAYERS - 1,
+                       (int)shape->first_k_dense_replace, error))
+        return FALSE;
     *import = (MoeImport){
         .model = o->model != NULL ? o->model : "unknown",
         .n_experts = o->experts,
         .hidden_size = o->hidden,
         .first_layer = o->first_layer,
+        .top_k = shape->num_experts_per_tok,
+        .n_layers = model != NULL ? moe_model_moe_layers(shape) : 0,
     };
-    if (o->experts < 0 || o->experts > MOE_TRACE_MOST_EXPERTS)
-        return moe_fail(error, MOE_ERROR_USAGE, "--experts: must be 1 to %d",
-                        MOE_TRACE_MOST_EXPERTS);
-    if (o->first_layer < 0 || o->first_layer >= MOE_TRACE_MOST_LAYERS || o->hidden < 0)
-        return moe_fail(error, MOE_ERROR_USAGE, "--first-layer and --hidden must not be negative");
-    if (o->model == NULL)
-        return TRUE;
-    g_autoptr(MoeModel) model = moe_model_load(o->model, NULL, error);
-    if (model == NULL)
-        return FALSE;
-    const MoeModelShape *shape = &model->shape;
-    import->n_experts = o->experts > 0 ? o->experts : shape->num_experts;
-    import->hidden_size = o->hidden > 0 ? o->hidden : shape->hidden_size;
-    import->first_layer = o->first_layer > 0 ? o->first_layer : (int)shape->first_k_dense_replace;
-    import->top_k = shape->num_experts_per_tok;
-    import->n_layers = moe_model_moe_layers(shape);
     return TRUE;
 }
 
-static gboolean import_files(const MoeCli *cli, const Options *o, GError **error)
+static gboolean import_files(const MoeCli *cli, Options *o, GError **error)
 {
     gboolean csv;
     MoeImport import;
@@ -93,7 +89,8 @@ static gboolean import_files(const MoeCli *cli, const Options *o, GError **error
 
 static gboolean run(MoeCli *cli, GError **error)
 {
-    g_auto(Options) o = {0};
+    g_auto(Options)
+        o = {.experts = MOE_CLI_UNSET, .hidden = MOE_CLI_UNSET, .first_layer = MOE_CLI_UNSET};
     const GOptionEntry entries[] = {
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &o.output, "Write the trace to FILE (required)",
          "FILE"},

@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include "sim/base/csv.h"
 #include "sim/base/file.h"
 #include "sim/cli/cli.h"
 
@@ -8,7 +9,17 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const figures[] = {"step", "load", "timeline", NULL};
+enum { N_FIGURES = 3 };
+static const char *const figures[N_FIGURES + 1] = {"step", "load", "timeline", NULL};
+
+/* What each reads of a run's folder. */
+static const struct {
+    const char *csv, *columns[8];
+} sources[N_FIGURES] = {
+    {"layers.csv", {"step", "layer", "phase", "seconds"}},
+    {"experts.csv", {"layer", "expert", "rank", "pairs"}},
+    {"ranks.csv", {"step", "layer", "phase", "rank", "start_s", "end_s"}},
+};
 
 /* Terminals: sized for a column of a two-column paper (84 mm). */
 static const struct {
@@ -78,12 +89,38 @@ static gboolean draw(const MoeCli *cli, const Plot *plot, const char *figure, si
     return TRUE;
 }
 
+/* gnuplot's messages are about its scripts; ours are about the file. */
+static gboolean check_source(const char *run, int figure, GError **error)
+{
+    g_autofree char *path = g_build_filename(run, sources[figure].csv, NULL);
+    g_autoptr(MoeCsv) csv = moe_csv_open(path, sources[figure].columns, error);
+    if (csv == NULL)
+        return FALSE;
+    guint rows = 0;
+    g_autoptr(GError) inner = NULL;
+    for (; moe_csv_next(csv, &inner); rows++) {
+        double value;
+        for (int c = 0; sources[figure].columns[c] != NULL; c++)
+            if (strcmp(sources[figure].columns[c], "phase") != 0 &&
+                !moe_csv_number(csv, c, -1e300, 1e300, &value, error))
+                return FALSE;
+    }
+    if (inner != NULL) {
+        g_propagate_error(error, g_steal_pointer(&inner));
+        return FALSE;
+    }
+    return rows > 0 ||
+           moe_fail(error, MOE_ERROR_INPUT, "%s: no row follows the names of the columns", path);
+}
+
 static gboolean draw_all(const MoeCli *cli, const Plot *plot, const char *figure,
                          const char *const *names, GError **error)
 {
     for (int f = 0; figures[f] != NULL; f++) {
         if (figure != NULL && strcmp(figure, figures[f]) != 0)
             continue;
+        if (!check_source(plot->run, f, error))
+            return FALSE;
         for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
             if (g_strv_contains(names, formats[i].format) && !draw(cli, plot, figures[f], i, error))
                 return FALSE;

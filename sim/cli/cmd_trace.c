@@ -137,7 +137,8 @@ static MoeTrace *record(const MoeCli *cli, const Options *options, GError **erro
 
 static gboolean run(MoeCli *cli, GError **error)
 {
-    g_auto(Options) o = {0};
+    g_auto(Options)
+        o = {.length = MOE_CLI_UNSET, .tokens = MOE_CLI_UNSET, .threads = MOE_CLI_UNSET};
     const GOptionEntry entries[] = {
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &o.output, "Write the trace to FILE (required)",
          "FILE"},
@@ -155,13 +156,12 @@ static gboolean run(MoeCli *cli, GError **error)
         {"force", 0, 0, G_OPTION_ARG_NONE, &o.force, "Replace an existing file", NULL},
         {NULL},
     };
-    if (!moe_cli_parse(cli, entries, 0, -1, error) || !moe_cli_set_threads(o.threads, error))
+    if (!moe_cli_parse(cli, entries, 0, -1, error) || !moe_cli_set_threads(o.threads, error) ||
+        !moe_cli_count("length", &o.length, 1, G_MAXINT, 0, error) ||
+        !moe_cli_count("tokens", &o.tokens, 1, G_MAXINT, 0, error))
         return FALSE;
     if (o.output == NULL)
         return moe_fail(error, MOE_ERROR_USAGE, "-o FILE is missing; see moesim trace --help");
-    if (o.length < 0 || o.tokens < 0)
-        return moe_fail(error, MOE_ERROR_USAGE, "--%s: must be at least 1",
-                        o.length < 0 ? "length" : "tokens");
     if (o.synthetic == NULL && cli->argc < 2)
         return moe_fail(error, MOE_ERROR_USAGE,
                         "a model and a text are needed; see moesim trace --help");

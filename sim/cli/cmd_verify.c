@@ -48,7 +48,7 @@ static gboolean run(MoeCli *cli, GError **error)
 {
     gboolean golden = FALSE;
     char *model_option = NULL;
-    int cases = 40, seed = 1, threads = 0;
+    int cases = MOE_CLI_UNSET, seed = MOE_CLI_UNSET, threads = MOE_CLI_UNSET;
     const GOptionEntry entries[] = {
         {"golden", 0, 0, G_OPTION_ARG_NONE, &golden,
          "Compare with the golden folders DIR... instead", NULL},
@@ -61,12 +61,12 @@ static gboolean run(MoeCli *cli, GError **error)
     };
     gboolean good = moe_cli_parse(cli, entries, 0, -1, error);
     g_autofree char *model = model_option;
-    if (!good || !moe_cli_set_threads(threads, error))
+    if (!good || !moe_cli_set_threads(threads, error) ||
+        !moe_cli_count("cases", &cases, 1, 100000, 40, error) ||
+        !moe_cli_count("seed", &seed, 0, G_MAXINT, 1, error))
         return FALSE;
     if (golden != (cli->argc > 0))
         return moe_fail(error, MOE_ERROR_USAGE, "--golden and one or more folders go together");
-    if (cases < 1 || cases > 100000 || seed < 0)
-        return moe_fail(error, MOE_ERROR_USAGE, "--cases must be 1 to 100000, --seed at least 0");
     g_autoptr(GPtrArray) checks = moe_checks_new();
     g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "verifying", NULL);
     if (!golden)
