@@ -2,9 +2,11 @@
 
 #include "kernels/gate.h"
 
+#include "kernels/matrix.h"
 #include "kernels/simd.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_K = 256, ROWS = 256 };
@@ -80,69 +82,238 @@ MOE_INLINE float sum_exp(const float *row, size_t E, float max)
     return moe_v8_sum(&sum);
 }
 
-MOE_CLONES static void gate_rows(size_t T, size_t E, size_t K, const float *logits, int renormalise,
-                                 uint16_t *experts, float *weights)
+/* The scores of one row: softmax (max-subtracted) or sigmoid. */
+MOE_INLINE void score_row(const float *row, size_t E, MoeScore score, float *out)
+{
+    float shift = 0;
+    for (size_t e = 0; e < E && score == MOE_SCORE_SOFTMAX; e++)
+        shift = e == 0 || row[e] > shift ? row[e] : shift;
+    MoeV8 v, total;
+    moe_v8_set(0, &total);
+    for (size_t e = 0; e < E; e += MOE_LANES) {
+        size_t n = E - e < MOE_LANES ? E - e : MOE_LANES;
+        moe_v8_set(score == MOE_SCORE_SOFTMAX ? -INFINITY : 0, &v);
+        memcpy(&v, row + e, n * sizeof(float));
+        v = score == MOE_SCORE_SOFTMAX ? v - shift : -v;
+        moe_v8_exp(&v, &v);
+        total += v;
+        if (score == MOE_SCORE_SIGMOID)
+            v = 1 / (1 + v);
+        memcpy(out + e, &v, n * sizeof(float));
+    }
+    float sum = moe_v8_sum(&total);
+    for (size_t e = 0; e < E && score == MOE_SCORE_SOFTMAX; e++)
+        out[e] /= sum;
+}
+
+/* Sets @choice to gate->masked outside of the best groups. */
+MOE_INLINE void mask_groups(const MoeGate *gate, size_t E, float *choice, Best *best)
+{
+    size_t width = E / gate->groups;
+    float *quality = choice + E; /* [groups] */
+    for (size_t g = 0; g < gate->groups; g++) {
+        const float *of_group = choice + g * width;
+        float first = -INFINITY, second = -INFINITY;
+        for (size_t i = 0; i < width; i++) {
+            if (of_group[i] > first) {
+                second = first;
+                first = of_group[i];
+            } else if (of_group[i] > second) {
+                second = of_group[i];
+            }
+        }
+        quality[g] = gate->group_best == 2 ? first + second : first;
+    }
+    select_best(quality, gate->groups, gate->top_groups, best);
+    for (size_t g = 0; g < gate->groups; g++)
+        quality[g] = 0;
+    for (size_t j = 0; j < gate->top_groups; j++)
+        quality[best->expert[j]] = 1;
+    for (size_t e = 0; e < E; e++)
+        if (quality[e / width] == 0)
+            choice[e] = gate->masked;
+}
+
+/* Weights of the chosen, heaviest first; equal ones by rising id. */
+MOE_INLINE void finish_row(const MoeGate *gate, size_t K, uint16_t *experts, float *weights)
+{
+    for (size_t j = 1; j < K; j++) {
+        float w = weights[j];
+        uint16_t e = experts[j];
+        size_t at = j;
+        for (; at > 0 && (w > weights[at - 1] || (w == weights[at - 1] && e < experts[at - 1]));
+             at--) {
+            weights[at] = weights[at - 1];
+            experts[at] = experts[at - 1];
+        }
+        weights[at] = w;
+        experts[at] = e;
+    }
+    float sum = 0;
+    for (size_t j = 0; j < K; j++)
+        sum += weights[j];
+    sum += gate->epsilon;
+    for (size_t j = 0; j < K; j++)
+        weights[j] = (gate->renormalise ? weights[j] / sum : weights[j]) * gate->scale;
+}
+
+/* Bias or groups: the choice is among changed scores. @scratch [2 E + groups]. */
+MOE_CLONES static void choose_rows(size_t T, size_t E, size_t K, const float *logits,
+                                   const MoeGate *gate, float *scratch, uint16_t *experts,
+                                   float *weights)
+{
+    Best best;
+    float *scores = scratch, *choice = scratch + E;
+    for (size_t t = 0; t < T; t++) {
+        score_row(logits + t * E, E, gate->score, scores);
+        for (size_t e = 0; e < E; e++)
+            choice[e] = gate->bias != NULL ? scores[e] + gate->bias[e] : scores[e];
+        if (gate->groups > 1)
+            mask_groups(gate, E, choice, &best);
+        select_best(choice, E, K, &best);
+        for (size_t j = 0; j < K; j++) {
+            experts[t * K + j] = best.expert[j];
+            weights[t * K + j] = scores[best.expert[j]];
+        }
+        finish_row(gate, K, experts + t * K, weights + t * K);
+    }
+}
+
+/* Neither: the largest logits have the largest scores. */
+MOE_CLONES static void plain_rows(size_t T, size_t E, size_t K, const float *logits,
+                                  const MoeGate *gate, uint16_t *experts, float *weights)
 {
     Best best;
     for (size_t t = 0; t < T; t++) {
         const float *row = logits + t * E;
         float *w = weights + t * K;
         select_best(row, E, K, &best);
+        int softmax = gate->score == MOE_SCORE_SOFTMAX;
         float max = best.score[0], chosen = 0;
-        float total = renormalise ? 1 : sum_exp(row, E, max);
         for (size_t j = 0; j < K; j += MOE_LANES) {
             MoeV8 v;
             moe_v8_set(-INFINITY, &v);
             size_t n = K - j < MOE_LANES ? K - j : MOE_LANES;
             memcpy(&v, best.score + j, n * sizeof(float));
-            v -= max;
+            v = softmax ? v - max : -v;
             moe_v8_exp(&v, &v);
+            if (!softmax)
+                v = 1 / (1 + v);
             memcpy(w + j, &v, n * sizeof(float));
         }
         for (size_t j = 0; j < K; j++)
             chosen += w[j];
-        /* Renormalised, the softmax's own denominator cancels. */
-        float divisor = renormalise ? chosen : total;
+        /* Renormalised, the softmax's own denominator cancels (a softmax's epsilon would not: it is
+         * of no use there). */
+        float divisor = gate->renormalise ? chosen + gate->epsilon
+                        : softmax         ? sum_exp(row, E, max)
+                                          : 1;
         for (size_t j = 0; j < K; j++)
-            w[j] /= divisor;
+            w[j] = w[j] / divisor * gate->scale;
         memcpy(experts + t * K, best.expert, K * sizeof(*experts));
     }
 }
 
-void moe_gate_softmax(size_t T, size_t E, size_t K, const float *restrict logits, int renormalise,
-                      uint16_t *restrict experts, float *restrict weights)
+void moe_gate(size_t T, size_t E, size_t K, const float *restrict logits, const MoeGate *gate,
+              uint16_t *restrict experts, float *restrict weights)
 {
-#pragma omp parallel for schedule(static)
-    for (size_t t = 0; t < T; t += ROWS)
-        gate_rows(T - t < ROWS ? T - t : ROWS, E, K, logits + t * E, renormalise, experts + t * K,
-                  weights + t * K);
+    int plain = gate->bias == NULL && gate->groups <= 1;
+#pragma omp parallel
+    {
+        float *scratch = plain ? NULL : moe_scratch((2 * E + gate->groups) * sizeof(float));
+#pragma omp for schedule(static)
+        for (size_t t = 0; t < T; t += ROWS) {
+            size_t n = T - t < ROWS ? T - t : ROWS;
+            if (plain)
+                plain_rows(n, E, K, logits + t * E, gate, experts + t * K, weights + t * K);
+            else
+                choose_rows(n, E, K, logits + t * E, gate, scratch, experts + t * K,
+                            weights + t * K);
+        }
+        free(scratch);
+    }
 }
 
-void moe_gate_softmax_ref(size_t T, size_t E, size_t K, const float *logits, int renormalise,
-                          uint16_t *experts, float *weights)
+/* --- the oracle ------------------------------------------------------------------------------ */
+
+/* The index of the largest of @n values that is not @taken yet, the first of equals. */
+static size_t largest(const double *values, const char *taken, size_t n)
 {
+    size_t best = n;
+    for (size_t i = 0; i < n; i++)
+        if (!taken[i] && (best == n || values[i] > values[best]))
+            best = i;
+    return best;
+}
+
+static void mask_groups_ref(const MoeGate *gate, size_t E, double *choice)
+{
+    size_t n = gate->groups, width = E / n;
+    double *quality = moe_scratch(n * sizeof(double));
+    char *taken = moe_scratch(E), *open = moe_scratch(n);
+    memset(taken, 0, E);
+    memset(open, 0, n);
+    for (size_t g = 0; g < n; g++) {
+        quality[g] = 0;
+        for (size_t j = 0; j < gate->group_best; j++) {
+            size_t best = largest(choice + g * width, taken + g * width, width);
+            taken[g * width + best] = 1;
+            quality[g] += choice[g * width + best];
+        }
+        quality[g] = (float)quality[g];
+    }
+    for (size_t j = 0; j < gate->top_groups; j++)
+        open[largest(quality, open, n)] = 1;
+    for (size_t e = 0; e < E; e++)
+        if (!open[e / width])
+            choice[e] = gate->masked;
+    free(quality);
+    free(taken);
+    free(open);
+}
+
+void moe_gate_ref(size_t T, size_t E, size_t K, const float *logits, const MoeGate *gate,
+                  uint16_t *experts, float *weights)
+{
+    double *scores = moe_scratch(E * sizeof(double)), *choice = moe_scratch(E * sizeof(double));
+    char *taken = moe_scratch(E);
+    int plain = gate->bias == NULL && gate->groups <= 1;
     for (size_t t = 0; t < T; t++) {
         const float *row = logits + t * E;
-        double total = 0, chosen = 0, max = row[0];
-        for (size_t e = 1; e < E; e++)
+        double total = 0, chosen = 0, max = -INFINITY;
+        for (size_t e = 0; e < E; e++)
             max = fmax(max, (double)row[e]);
         for (size_t e = 0; e < E; e++)
             total += exp(row[e] - max);
+        for (size_t e = 0; e < E; e++) {
+            scores[e] = gate->score == MOE_SCORE_SIGMOID ? 1 / (1 + exp(-(double)row[e]))
+                                                         : exp(row[e] - max) / total;
+            choice[e] = plain
+                            ? row[e]
+                            : (float)((float)scores[e] + (gate->bias == NULL ? 0 : gate->bias[e]));
+        }
+        if (gate->groups > 1)
+            mask_groups_ref(gate, E, choice);
+        memset(taken, 0, E);
+        for (size_t j = 0; j < K; j++) {
+            size_t best = largest(choice, taken, E);
+            taken[best] = 1;
+            chosen += scores[best];
+        }
+        /* In the order of falling scores. */
         for (size_t j = 0; j < K; j++) {
             size_t best = E;
-            for (size_t e = 0; e < E; e++) {
-                int taken = 0;
-                for (size_t i = 0; i < j; i++)
-                    taken |= experts[t * K + i] == e;
-                if (!taken && (best == E || row[e] > row[best]))
+            for (size_t e = 0; e < E; e++)
+                if (taken[e] && (best == E || (plain ? row[e] > row[best]
+                                                     : (float)scores[e] > (float)scores[best])))
                     best = e;
-            }
+            taken[best] = 0;
             experts[t * K + j] = (uint16_t)best;
-            chosen += exp(row[best] - max) / total;
-        }
-        for (size_t j = 0; j < K; j++) {
-            double p = exp(row[experts[t * K + j]] - max) / total;
-            weights[t * K + j] = (float)(renormalise ? p / chosen : p);
+            double w = gate->renormalise ? scores[best] / (chosen + gate->epsilon) : scores[best];
+            weights[t * K + j] = (float)(w * gate->scale);
         }
     }
+    free(scores);
+    free(choice);
+    free(taken);
 }

@@ -15,21 +15,43 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Softmax over all experts, then the K largest, as in OLMoE, Mixtral and Qwen (Hugging Face
- * transformers, OlmoeSparseMoeBlock.forward).
- *
- *   p[t] = softmax(logits[t]);  experts[t] = the K largest p[t], heaviest first
- *   weights[t][j] = p[t][experts[t][j]], divided by their sum when @renormalise
- *
- * logits [T, E] finite; experts [T, K]; weights [T, K]; 1 <= K <= E <= 65535, K <= 256.
- * Ties: of equal logits the lower expert id comes first. Selection compares logits, so
- * probabilities that round to the same float are still told apart. Work: one exponential per logit;
- * bytes: 4*T*E read, 6*T*K written. */
-void moe_gate_softmax(size_t T, size_t E, size_t K, const float *restrict logits, int renormalise,
-                      uint16_t *restrict experts, float *restrict weights);
+typedef enum {
+    MOE_SCORE_SOFTMAX, /* over all experts */
+    MOE_SCORE_SIGMOID, /* of each */
+} MoeScore;
 
-/* The same in double precision, by sorting; the oracle. */
-void moe_gate_softmax_ref(size_t T, size_t E, size_t K, const float *logits, int renormalise,
-                          uint16_t *experts, float *weights);
+/* A router's rule. Zeroes but for @scale are the plain one. */
+typedef struct {
+    MoeScore score;
+    const float *bias; /* [E], added to the scores for the choice alone, or NULL: none */
+    size_t groups;     /* experts side by side in E/groups each choose together; <= 1: no groups */
+    size_t top_groups; /* how many groups may be chosen from, 1 ... groups */
+    size_t group_best; /* a group is as good as the sum of its so many best scores: 1 or 2 */
+    float masked;      /* what the scores of the other groups become: -INFINITY, or 0 */
+    int renormalise;   /* the chosen weights divided by (their sum + epsilon) */
+    float epsilon;
+    float scale; /* of the weights, at the end */
+} MoeGate;
+
+/* s = score(logits[t]); c = s + bias, c = masked outside the best top_groups groups
+ * experts[t] = the K largest c; weights[t][j] = scale * s[experts[t][j]] (/ sum when @renormalise)
+ *
+ * This is, in Hugging Face transformers: Mixtral, OLMoE, Qwen-MoE (softmax; norm_topk_prob is
+ * @renormalise); gpt-oss and Granite, which take the softmax of the chosen logits alone (the same
+ * as @renormalise); DeepSeek-V2 (softmax, group_best 1, masked 0), DeepSeek-V3 and its kin (sigmoid,
+ * bias, group_best 2, epsilon 1e-20; masked is 0 there, -INFINITY in DeepSeek's own inference/model.py).
+ *
+ * logits [T, E] finite; experts [T, K], in the order of falling weights; weights [T, K];
+ * 1 <= K <= E <= 65535, K <= 256; E a multiple of groups, E/groups >= group_best, and at least K
+ * experts in top_groups groups. Ties: of equal scores the lower expert or group id comes first.
+ * Without bias and groups the selection compares logits, so scores that round to the same float are
+ * still told apart. Work: one exponential per logit; bytes: 4*T*E read, 6*T*K written. */
+void moe_gate(size_t T, size_t E, size_t K, const float *restrict logits, const MoeGate *gate,
+              uint16_t *restrict experts, float *restrict weights);
+
+/* The same in double precision, by sorting; the oracle. Scores are rounded to float before bias and
+ * comparison, as the definition of a tie. */
+void moe_gate_ref(size_t T, size_t E, size_t K, const float *logits, const MoeGate *gate,
+                  uint16_t *experts, float *weights);
 
 #endif

@@ -7,6 +7,7 @@
 #define MOE_MODELS_FAMILY_H
 
 #include "kernels/experts.h"
+#include "kernels/gate.h"
 #include "models/model.h"
 #include "models/weights.h"
 
@@ -21,8 +22,8 @@ typedef struct {
     /* experts: x += sum of weights * expert(h), h = norm(x) */
     const float *ffn_norm; /* [hidden] */
     MoeMatrix router;      /* [experts, hidden] */
-    gboolean renormalise;  /* the chosen weights to a sum of 1 */
-    MoeExpert *experts;    /* [num_experts]; g_free() */
+    MoeGate gate;
+    MoeExpert *experts; /* [num_experts]; g_free() */
 } MoeBlock;
 
 /* What is before the first and behind the last block. */

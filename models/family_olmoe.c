@@ -174,7 +174,7 @@ static gboolean bind_block(const MoeModel *model, MoeWeights *weights, int layer
     gint64 q_width = s->num_attention_heads * s->head_dim,
            kv_width = s->num_key_value_heads * s->head_dim;
     block->clip = config->clip_qkv > 0 ? (float)config->clip_qkv : 0;
-    block->renormalise = config->norm_topk_prob;
+    block->gate = (MoeGate){.renormalise = config->norm_topk_prob, .scale = 1};
     if (!vector(&b, "input_layernorm", hidden, &block->attention_norm) ||
         !matrix(&b, "self_attn.q_proj", q_width, hidden, &block->q) ||
         !matrix(&b, "self_attn.k_proj", kv_width, hidden, &block->k) ||

@@ -241,7 +241,7 @@ static gboolean route_chunk(Run *run, const MoeBlock *block, gsize start, gsize 
                         "block %d: the router logits of token %" G_GSIZE_FORMAT
                         " are not finite: the activations overflow",
                         layer, start + bad / E);
-    moe_gate_softmax(n, E, K, logits, block->renormalise, experts, weights);
+    moe_gate(n, E, K, logits, &block->gate, experts, weights);
     lap(run, MOE_STAGE_GATE);
     moe_permute_plan(n, K, E, experts, run->offsets, run->slots);
     moe_permute_rows(n, K, H, hidden, run->slots, run->rows);

@@ -41,7 +41,7 @@ static double error_of(const float *got, const float *expected, size_t n)
 
 /* --- the list of cases ----------------------------------------------------------------------- */
 
-enum { N_KERNELS = 9, SHAPES_PER_KERNEL = 60 };
+enum { N_KERNELS = 10, SHAPES_PER_KERNEL = 60 };
 
 START_TEST(agrees_with_its_oracle)
 {
@@ -271,11 +271,54 @@ START_TEST(gate_gives_known_answers)
     const GateCase *c = &gate_cases[_i];
     uint16_t experts[8];
     float weights[8];
-    moe_gate_softmax(1, c->E, c->K, c->logits, c->renormalise, experts, weights);
+    const MoeGate gate = {.renormalise = c->renormalise, .scale = 1};
+    moe_gate(1, c->E, c->K, c->logits, &gate, experts, weights);
     assert_gate(c, experts, weights);
     memset(experts, 0, sizeof(experts));
-    moe_gate_softmax_ref(1, c->E, c->K, c->logits, c->renormalise, experts, weights);
+    moe_gate_ref(1, c->E, c->K, c->logits, &gate, experts, weights);
     assert_gate(c, experts, weights);
+}
+END_TEST
+
+/* Sigmoids of 0, ln 3, -ln 3, 0 are 1/2, 3/4, 1/4, 1/2; with the bias 1/2, 3/4, 17/20, 1/2. */
+static const struct {
+    size_t top_groups, group_best, K;
+    float masked;
+    int renormalise;
+    uint16_t experts[4];
+    double weights[4];
+} grouped_cases[] = {
+    /* The groups' sums are 1.25 and 1.35, their best 0.75 and 0.85: the second is open. The weights
+     * are without the bias. */
+    {1, 2, 2, -INFINITY, 1, {3, 2}, {2.5 * 2 / 3, 2.5 / 3}},
+    {1, 1, 2, -INFINITY, 0, {3, 2}, {1.25, 0.625}},
+    /* Masked by 0, the first of the closed group is next. */
+    {1, 2, 3, 0, 0, {0, 3, 2}, {1.25, 1.25, 0.625}},
+    {2, 2, 2, -INFINITY, 0, {1, 2}, {1.875, 0.625}},
+    {2, 1, 4, -INFINITY, 0, {1, 0, 3, 2}, {1.875, 1.25, 1.25, 0.625}},
+};
+
+START_TEST(gate_chooses_groups)
+{
+    static const float bias[] = {0, 0, 0.6F, 0};
+    const float logits[] = {0, logf(3), -logf(3), 0};
+    const MoeGate gate = {.score = MOE_SCORE_SIGMOID,
+                          .bias = bias,
+                          .groups = 2,
+                          .top_groups = grouped_cases[_i].top_groups,
+                          .group_best = grouped_cases[_i].group_best,
+                          .masked = grouped_cases[_i].masked,
+                          .renormalise = grouped_cases[_i].renormalise,
+                          .scale = 2.5F};
+    for (int ref = 0; ref < 2; ref++) {
+        uint16_t experts[4];
+        float weights[4];
+        (ref ? moe_gate_ref : moe_gate)(1, 4, grouped_cases[_i].K, logits, &gate, experts, weights);
+        for (size_t j = 0; j < grouped_cases[_i].K; j++) {
+            ck_assert_uint_eq(experts[j], grouped_cases[_i].experts[j]);
+            assert_close((double)weights[j], grouped_cases[_i].weights[j], 1e-6);
+        }
+    }
 }
 END_TEST
 
@@ -291,8 +334,9 @@ START_TEST(gate_agrees_at_the_edges)
     g_autofree float *w = g_new(float, T *K), *w_ref = g_new(float, T *K);
     g_autofree uint16_t *e = g_new(uint16_t, T * K), *e_ref = g_new(uint16_t, T * K);
     for (int renormalise = 0; renormalise < 2; renormalise++) {
-        moe_gate_softmax(T, E, K, logits, renormalise, e, w);
-        moe_gate_softmax_ref(T, E, K, logits, renormalise, e_ref, w_ref);
+        const MoeGate gate = {.renormalise = renormalise, .scale = 1};
+        moe_gate(T, E, K, logits, &gate, e, w);
+        moe_gate_ref(T, E, K, logits, &gate, e_ref, w_ref);
         ck_assert(T == 0 || memcmp(e, e_ref, T * K * sizeof(*e)) == 0);
         ck_assert(error_of(w, w_ref, T * K) <= 1e-6);
         for (size_t t = 0; t < T && (renormalise || K == E); t++) {
@@ -457,6 +501,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, attention_cannot_see_the_future);
     tcase_add_test(tests, attention_survives_large_scores);
     tcase_add_loop_test(tests, gate_gives_known_answers, 0, (int)G_N_ELEMENTS(gate_cases));
+    tcase_add_loop_test(tests, gate_chooses_groups, 0, (int)G_N_ELEMENTS(grouped_cases));
     tcase_add_loop_test(tests, gate_agrees_at_the_edges, 0, (int)G_N_ELEMENTS(gate_shapes));
     tcase_add_test(tests, rope_keeps_position_zero_and_distances);
     tcase_add_test(tests, rope_table_holds_cosines);

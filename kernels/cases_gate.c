@@ -1,0 +1,94 @@
+#include "config.h"
+
+#include "kernels/case_data.h"
+#include "kernels/gate.h"
+
+#include <math.h>
+
+void moe_draw_gate(uint64_t *state, MoeCaseShape *s)
+{
+    s->T = moe_case_between(state, 1, 400);
+    s->E = moe_case_between(state, 1, 300);
+    s->K = moe_case_between(state, 1, s->E < 20 ? s->E : 20);
+    s->F = moe_case_between(state, 0, 1); /* renormalise */
+}
+
+void moe_inputs_gate(MoeCase *c)
+{
+    const MoeCaseShape *s = &c->shape;
+    c->a = moe_case_floats(c, s->T * s->E);
+    for (size_t i = 0; i < s->T * s->E; i++) {
+        c->a[i] *= 8;
+        if (i % 3 == 0) /* ties */
+            c->a[i] = floorf(c->a[i]);
+    }
+    c->experts = moe_case_own(c, s->T * s->K * sizeof(uint16_t));
+    c->experts_ref = moe_case_own(c, s->T * s->K * sizeof(uint16_t));
+    c->n_experts_out = s->T * s->K;
+    moe_case_outputs(c, s->T * s->K);
+}
+
+/* Groups of E/N experts of which Q are open. Few different scores and biases: they tie often, and
+ * are far apart where they do not, so that rounding decides nothing. */
+void moe_draw_grouped_gate(uint64_t *state, MoeCaseShape *s)
+{
+    size_t width = moe_case_between(state, 2, 20);
+    s->T = moe_case_between(state, 1, 400);
+    s->N = moe_case_between(state, 1, 16);
+    s->Q = moe_case_between(state, 1, s->N);
+    s->E = s->N * width;
+    s->K = moe_case_between(state, 1, s->Q * width < 20 ? s->Q * width : 20);
+    s->F = moe_case_between(state, 0, 1); /* renormalise */
+    s->G = moe_case_between(state, 1, 2); /* group_best */
+}
+
+void moe_inputs_grouped_gate(MoeCase *c)
+{
+    const MoeCaseShape *s = &c->shape;
+    moe_inputs_gate(c);
+    for (size_t i = 0; i < s->T * s->E; i++)
+        c->a[i] = floorf(c->a[i]) / 2 + 0.1F; /* sigmoid(x) + sigmoid(-x) is always 1 */
+    c->b = moe_case_floats(c, s->E);
+    for (size_t e = 0; e < s->E; e++)
+        c->b[e] = floorf(c->b[e] * 4) / 4;
+}
+
+static MoeGate gate_of(const MoeCase *c)
+{
+    const MoeCaseShape *s = &c->shape;
+    if (c->b == NULL)
+        return (MoeGate){.renormalise = s->F != 0, .scale = 1};
+    return (MoeGate){.score = s->K % 2 == 0 ? MOE_SCORE_SIGMOID : MOE_SCORE_SOFTMAX,
+                     .bias = s->E % 3 == 0 ? NULL : c->b,
+                     .groups = s->N,
+                     .top_groups = s->Q,
+                     .group_best = s->G,
+                     .masked = -INFINITY,
+                     .renormalise = s->F != 0,
+                     .epsilon = 1e-20F,
+                     .scale = 2.5F};
+}
+
+void moe_run_gate(MoeCase *c)
+{
+    const MoeCaseShape *s = &c->shape;
+    const MoeGate gate = gate_of(c);
+    moe_gate(s->T, s->E, s->K, c->a, &gate, c->experts, c->out);
+}
+
+void moe_ref_gate(MoeCase *c)
+{
+    const MoeCaseShape *s = &c->shape;
+    const MoeGate gate = gate_of(c);
+    moe_gate_ref(s->T, s->E, s->K, c->a, &gate, c->experts_ref, c->ref);
+}
+
+double moe_flop_gate(const MoeCaseShape *s)
+{
+    return 2 * (double)(s->T * s->E);
+}
+
+double moe_bytes_gate(const MoeCaseShape *s)
+{
+    return 4 * (double)(s->T * s->E) + 6 * (double)(s->T * s->K);
+}
