@@ -15,15 +15,30 @@ enum { BLOCK = 128 }; /* queries and keys that meet at a time; a multiple of MOE
 typedef struct {
     float scores[BLOCK * BLOCK];
     float max[BLOCK], sum[BLOCK];
-    float out[]; /* [BLOCK, D] */
+    float out[]; /* [BLOCK, DV] */
 } Scratch;
 
-/* Turns one row of n scores into exp(score - new maximum), zero from @n to BLOCK, and rescales what
- * was gathered so far. */
-MOE_INLINE void soften_row(float *row, size_t n, float scale, float *max, float *sum, float *out,
-                           size_t D)
+/* The first position that the query at @position may see. */
+MOE_INLINE size_t first_seen(const MoeAttentionShape *shape, size_t position)
+{
+    size_t low = shape->chunk > 0 ? position - position % shape->chunk : 0;
+    if (shape->window > 0 && position + 1 > shape->window && position + 1 - shape->window > low)
+        low = position + 1 - shape->window;
+    return low;
+}
+
+/* Turns the scores [from, n) of one row into exp(score - new maximum), zero elsewhere up to BLOCK,
+ * and rescales what was gathered so far. */
+MOE_INLINE void soften_row(float *row, size_t from, size_t n, float scale, float *max, float *sum,
+                           float *out, size_t DV)
 {
     MoeV8 v, top, total;
+    if (from >= n) { /* nothing to see here */
+        memset(row, 0, BLOCK * sizeof(*row));
+        return;
+    }
+    for (size_t i = 0; i < from; i++)
+        row[i] = -INFINITY;
     for (size_t i = n; i < BLOCK; i++)
         row[i] = -INFINITY;
     moe_v8_set(-INFINITY, &top);
@@ -50,47 +65,57 @@ MOE_INLINE void soften_row(float *row, size_t n, float scale, float *max, float 
     *sum = *sum * factor + moe_v8_sum(&total);
     *max = new_max;
     if (factor != 1)
-        for (size_t d = 0; d < D; d++)
+        for (size_t d = 0; d < DV; d++)
             out[d] *= factor;
 }
 
-MOE_CLONES static void soften(Scratch *s, size_t rows, size_t first_query, size_t first_key,
-                              size_t keys, float scale, size_t D)
+MOE_CLONES static void soften(Scratch *s, const MoeAttentionShape *shape, size_t rows,
+                              size_t first_query, size_t first_key, size_t keys, size_t DV)
 {
     for (size_t r = 0; r < rows; r++) {
-        size_t reach = first_query + r + 1 - first_key; /* keys that this query may see */
-        soften_row(s->scores + r * BLOCK, reach < keys ? reach : keys, scale, s->max + r,
-                   s->sum + r, s->out + r * D, D);
+        size_t position = first_query + r, low = first_seen(shape, position);
+        size_t reach = position + 1 - first_key; /* keys that this query may see */
+        soften_row(s->scores + r * BLOCK, low > first_key ? low - first_key : 0,
+                   reach < keys ? reach : keys, shape->scale, s->max + r, s->sum + r,
+                   s->out + r * DV, DV);
     }
 }
 
-MOE_CLONES static void finish(const Scratch *s, size_t rows, size_t D, size_t stride, float *out)
+MOE_CLONES static void finish(const Scratch *s, size_t rows, size_t DV, size_t stride, float *out)
 {
     for (size_t r = 0; r < rows; r++)
-        for (size_t d = 0; d < D; d++)
-            out[r * stride + d] = s->out[r * D + d] / s->sum[r];
+        for (size_t d = 0; d < DV; d++)
+            out[r * stride + d] = s->out[r * DV + d] / s->sum[r];
 }
 
-/* Queries [first, first + rows) of one sequence and head; q, k, v, out start at the sequence. */
-static void attend(Scratch *s, const MoeAttentionShape *shape, size_t first, size_t rows,
-                   const float *q, const float *k, const float *v, float *out)
+static size_t value_width(const MoeAttentionShape *shape)
 {
-    size_t D = shape->D, q_stride = shape->Q * D, kv_stride = shape->G * D;
+    return shape->DV > 0 ? shape->DV : shape->D;
+}
+
+/* Queries [first, first + rows) of one sequence and @head; q, k, v, out start at the sequence. */
+static void attend(Scratch *s, const MoeAttentionShape *shape, size_t head, size_t first,
+                   size_t rows, const float *q, const float *k, const float *v, float *out)
+{
+    size_t D = shape->D, DV = value_width(shape);
+    size_t q_stride = shape->Q * D, k_stride = shape->G * D, v_stride = shape->G * DV;
     for (size_t r = 0; r < rows; r++) {
-        s->max[r] = -INFINITY;
-        s->sum[r] = 0;
+        s->max[r] = shape->sinks != NULL ? shape->sinks[head] : -INFINITY;
+        s->sum[r] = shape->sinks != NULL ? 1 : 0;
     }
-    memset(s->out, 0, rows * D * sizeof(float));
-    for (size_t key = 0; key < first + rows; key += BLOCK) {
+    memset(s->out, 0, rows * DV * sizeof(float));
+    /* The first query sees the furthest back. Blocks of keys begin where blocks of queries do. */
+    size_t key = first_seen(shape, first) / BLOCK * BLOCK;
+    for (; key < first + rows; key += BLOCK) {
         size_t keys = first + rows - key < BLOCK ? first + rows - key : BLOCK;
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)keys, (int)D, 1,
-                    q + first * q_stride, (int)q_stride, k + key * kv_stride, (int)kv_stride, 0,
+                    q + first * q_stride, (int)q_stride, k + key * k_stride, (int)k_stride, 0,
                     s->scores, BLOCK);
-        soften(s, rows, first, key, keys, shape->scale, D);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)D, (int)keys, 1,
-                    s->scores, BLOCK, v + key * kv_stride, (int)kv_stride, 1, s->out, (int)D);
+        soften(s, shape, rows, first, key, keys, DV);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)DV, (int)keys, 1,
+                    s->scores, BLOCK, v + key * v_stride, (int)v_stride, 1, s->out, (int)DV);
     }
-    finish(s, rows, D, q_stride, out + first * q_stride);
+    finish(s, rows, DV, shape->Q * DV, out + first * shape->Q * DV);
 }
 
 typedef struct {
@@ -121,19 +146,20 @@ void moe_attention_causal(size_t n_sequences, const size_t *offsets, const MoeAt
 {
     size_t n_blocks;
     Block *blocks = cut_blocks(n_sequences, offsets, &n_blocks);
-    size_t group = shape->Q / shape->G, D = shape->D;
+    size_t group = shape->Q / shape->G, D = shape->D, DV = value_width(shape);
     moe_blas_single();
 #pragma omp parallel
     {
-        Scratch *s = moe_scratch(sizeof(*s) + BLOCK * D * sizeof(float));
+        Scratch *s = moe_scratch(sizeof(*s) + BLOCK * DV * sizeof(float));
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < n_blocks * shape->Q; i++) {
             /* The longest rows of a sequence first: they take the most time. */
             const Block *b = &blocks[n_blocks - 1 - i / shape->Q];
             size_t head = i % shape->Q;
-            size_t from_q = (b->start * shape->Q + head) * D;
-            size_t from_kv = (b->start * shape->G + head / group) * D;
-            attend(s, shape, b->first, b->rows, q + from_q, k + from_kv, v + from_kv, out + from_q);
+            size_t q_head = b->start * shape->Q + head,
+                   kv_head = b->start * shape->G + head / group;
+            attend(s, shape, head, b->first, b->rows, q + q_head * D, k + kv_head * D,
+                   v + kv_head * DV, out + q_head * DV);
         }
         free(s);
     }
@@ -144,16 +170,20 @@ void moe_attention_causal_ref(size_t n_sequences, const size_t *offsets,
                               const MoeAttentionShape *shape, const float *q, const float *k,
                               const float *v, float *out)
 {
-    size_t Q = shape->Q, G = shape->G, D = shape->D;
+    size_t Q = shape->Q, G = shape->G, D = shape->D, DV = value_width(shape);
     for (size_t s = 0; s < n_sequences; s++) {
         double *scores = moe_scratch((offsets[s + 1] - offsets[s]) * sizeof(double));
         for (size_t t = offsets[s]; t < offsets[s + 1]; t++) {
             for (size_t head = 0; head < Q; head++) {
                 const float *query = q + (t * Q + head) * D;
                 size_t kv_head = head / (Q / G);
-                size_t n = t - offsets[s] + 1;
-                double max = -INFINITY, sum = 0;
+                size_t position = t - offsets[s], n = position + 1;
+                double max = shape->sinks != NULL ? shape->sinks[head] : -INFINITY, sum = 0;
                 for (size_t j = 0; j < n; j++) {
+                    scores[j] = -INFINITY;
+                    if ((shape->window > 0 && position - j >= shape->window) ||
+                        (shape->chunk > 0 && position / shape->chunk != j / shape->chunk))
+                        continue;
                     const float *key = k + ((offsets[s] + j) * G + kv_head) * D;
                     scores[j] = 0;
                     for (size_t d = 0; d < D; d++)
@@ -163,12 +193,13 @@ void moe_attention_causal_ref(size_t n_sequences, const size_t *offsets,
                 }
                 for (size_t j = 0; j < n; j++)
                     sum += exp(scores[j] - max);
-                for (size_t d = 0; d < D; d++) {
+                sum += shape->sinks != NULL ? exp(shape->sinks[head] - max) : 0;
+                for (size_t d = 0; d < DV; d++) {
                     double mix = 0;
                     for (size_t j = 0; j < n; j++)
                         mix += exp(scores[j] - max) / sum *
-                               v[((offsets[s] + j) * G + kv_head) * D + d];
-                    out[(t * Q + head) * D + d] = (float)mix;
+                               v[((offsets[s] + j) * G + kv_head) * DV + d];
+                    out[(t * Q + head) * DV + d] = (float)mix;
                 }
             }
         }

@@ -7,19 +7,25 @@
 
 #include <stddef.h>
 
-/* Head counts and width. Query head q reads key/value head q / (Q / G). */
+/* Heads and who sees whom. Query head q reads key/value head q / (Q / G). */
 typedef struct {
     size_t Q, G, D; /* Q a multiple of G */
     float scale;    /* of the scores, usually 1 / sqrt(D) */
+    size_t DV;      /* width of a value and of an output head; 0: D (another in MLA) */
+    size_t window;  /* a query sees its own and the window - 1 positions before; 0: all before */
+    size_t chunk;   /* it sees those of its own chunk of so many positions; 0: of all */
+    const float *sinks; /* [Q]: a score without a value in every softmax (gpt-oss); NULL: none */
 } MoeAttentionShape;
 
-/* out[t] = softmax(scale * q[t] k[0..t]^T) v[0..t], within each sequence and head.
+/* out[t] = softmax(scale * q[t] k[low..t]^T) v[low..t], within each sequence and head, where low is
+ * the first position that window and chunk let token t see.
  *
  * Sequence s holds the tokens offsets[s] ... offsets[s + 1] - 1 of the packed arrays:
- * q, out [T, Q, D]; k, v [T, G, D]; offsets [n_sequences + 1], rising, offsets[0] = 0.
+ * q [T, Q, D]; k [T, G, D]; v [T, G, DV]; out [T, Q, DV]; offsets [n_sequences + 1], rising,
+ * offsets[0] = 0.
  * Keys are met block by block with a running maximum and sum (Milakov and Gimelshein, 2018,
  * arXiv 1805.02867; Dao et al., 2022, arXiv 2205.14135), so beside its arguments it needs a
- * constant amount of memory per thread, whatever the length. Work: 4*Q*D FLOP for each of the
+ * constant amount of memory per thread, whatever the length. Work: 2*Q*(D + DV) FLOP for each of the
  * n(n+1)/2 pairs of a sequence of n (and as much again for the masked half of the diagonal blocks).
  */
 void moe_attention_causal(size_t n_sequences, const size_t *offsets, const MoeAttentionShape *shape,

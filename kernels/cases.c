@@ -172,22 +172,45 @@ static void draw_attention(uint64_t *state, MoeCaseShape *s)
     s->D = moe_case_between(state, 1, 70);
 }
 
+/* F: another width of values; E: a window; K: a chunk; the weights: sinks. */
+static void draw_attention_window(uint64_t *state, MoeCaseShape *s)
+{
+    draw_attention(state, s);
+    s->F = moe_case_between(state, 1, 70);
+    s->E = moe_case_between(state, 0, 1) * moe_case_between(state, 1, 300);
+    s->K = moe_case_between(state, 0, 1) * moe_case_between(state, 1, 300);
+}
+
+static size_t value_width(const MoeCaseShape *s)
+{
+    return s->F > 0 ? s->F : s->D;
+}
+
 static void inputs_attention(MoeCase *c)
 {
     const MoeCaseShape *s = &c->shape;
     c->a = moe_case_floats(c, s->T * s->Q * s->D);
     c->b = moe_case_floats(c, s->T * s->G * s->D);
-    c->c = moe_case_floats(c, s->T * s->G * s->D);
+    c->c = moe_case_floats(c, s->T * s->G * value_width(s));
+    c->weights = moe_case_floats(c, s->Q);
     c->sequences = moe_case_own(c, (s->N + 1) * sizeof(size_t));
     c->n_sequences = s->N;
     for (size_t i = 0; i <= s->N; i++)
         c->sequences[i] = s->T * i * i / (s->N * s->N); /* unequal; some may be empty */
-    moe_case_outputs(c, s->T * s->Q * s->D);
+    moe_case_outputs(c, s->T * s->Q * value_width(s));
 }
 
 static MoeAttentionShape attention_shape(const MoeCase *c)
 {
-    return (MoeAttentionShape){c->shape.Q, c->shape.G, c->shape.D, 1 / sqrtf((float)c->shape.D)};
+    const MoeCaseShape *s = &c->shape;
+    return (MoeAttentionShape){.Q = s->Q,
+                               .G = s->G,
+                               .D = s->D,
+                               .scale = 1 / sqrtf((float)s->D),
+                               .DV = s->F,
+                               .window = s->E,
+                               .chunk = s->K,
+                               .sinks = s->F % 2 == 1 ? c->weights : NULL};
 }
 
 static void run_attention(MoeCase *c)
@@ -382,6 +405,8 @@ static const MoeKernel kernels[] = {
      run_linear, ref_linear, flop_linear, bytes_linear},
     {"attention", 5e-6, "exponentials within 2 ulp, float sums of up to 400 terms", draw_attention,
      inputs_attention, run_attention, ref_attention, flop_attention, bytes_attention},
+    {"attention, windows and sinks", 5e-6, "as above", draw_attention_window, inputs_attention,
+     run_attention, ref_attention, flop_attention, bytes_attention},
     {"gate", 1e-6, "exponentials within 2 ulp; experts identical, ties too", moe_draw_gate,
      moe_inputs_gate, moe_run_gate, moe_ref_gate, moe_flop_gate, moe_bytes_gate},
     {"gate, bias and groups", 2e-6, "exponentials within 2 ulp; experts identical, ties too",

@@ -41,7 +41,7 @@ static double error_of(const float *got, const float *expected, size_t n)
 
 /* --- the list of cases ----------------------------------------------------------------------- */
 
-enum { N_KERNELS = 10, SHAPES_PER_KERNEL = 60 };
+enum { N_KERNELS = 11, SHAPES_PER_KERNEL = 60 };
 
 START_TEST(agrees_with_its_oracle)
 {
@@ -202,6 +202,45 @@ START_TEST(attention_cannot_see_the_future)
     moe_attention_causal(1, offsets, &shape, q, k, v, after);
     ck_assert_mem_eq(before, after, CHANGED * D * sizeof(float));
     ck_assert(memcmp(before + CHANGED * D, after + CHANGED * D, D * sizeof(float)) != 0);
+}
+END_TEST
+
+/* With queries of zero every visible key counts the same: the mean of their values, or, with a sink
+ * of score ln 2, their sum over n + 2. Values are the positions, and narrower than the keys. */
+START_TEST(attention_sees_its_window)
+{
+    enum { N = 300, D = 5 };
+    static float q[N * 2 * D], k[N * D], v[N], out[N * 2];
+    const float sinks[] = {logf(2), logf(2)};
+    static const size_t offsets[] = {0, N};
+    static const struct {
+        size_t window, chunk;
+    } rows[] = {{0, 0}, {1, 0}, {7, 0}, {200, 0}, {1000, 0}, {0, 1}, {0, 130}, {50, 64}};
+    for (int i = 0; i < N; i++)
+        v[i] = (float)i;
+    for (int i = 0; i < N * D; i++)
+        k[i] = (float)(i % 7);
+    for (size_t r = 0; r < G_N_ELEMENTS(rows); r++) {
+        for (int sink = 0; sink < 2; sink++) {
+            const MoeAttentionShape shape = {.Q = 2,
+                                             .G = 1,
+                                             .D = D,
+                                             .scale = 1,
+                                             .DV = 1,
+                                             .window = rows[r].window,
+                                             .chunk = rows[r].chunk,
+                                             .sinks = sink ? sinks : NULL};
+            moe_attention_causal(1, offsets, &shape, q, k, v, out);
+            for (int t = 0; t < N; t++) {
+                int low = rows[r].chunk > 0 ? t - t % (int)rows[r].chunk : 0;
+                if (rows[r].window > 0)
+                    low = MAX(low, t + 1 - (int)rows[r].window);
+                double n = t - low + 1, expected = n * (t + low) / 2 / (n + 2 * sink);
+                for (int head = 0; head < 2; head++)
+                    ck_assert(fabs((double)out[2 * t + head] - expected) <= 1e-5 * (expected + 1));
+            }
+        }
+    }
 }
 END_TEST
 
@@ -499,6 +538,7 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, attention_agrees_at_every_length, 0,
                         (int)G_N_ELEMENTS(attention_cases));
     tcase_add_test(tests, attention_cannot_see_the_future);
+    tcase_add_test(tests, attention_sees_its_window);
     tcase_add_test(tests, attention_survives_large_scores);
     tcase_add_loop_test(tests, gate_gives_known_answers, 0, (int)G_N_ELEMENTS(gate_cases));
     tcase_add_loop_test(tests, gate_chooses_groups, 0, (int)G_N_ELEMENTS(grouped_cases));
