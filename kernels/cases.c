@@ -76,6 +76,7 @@ static void draw_rope(uint64_t *state, MoeCaseShape *s)
     s->T = moe_case_between(state, 1, 300);
     s->Q = moe_case_between(state, 1, 5);
     s->D = 2 * moe_case_between(state, 1, 40);
+    s->H = 2 * moe_case_between(state, 1, s->D / 2); /* rotated */
 }
 
 static void inputs_rope(MoeCase *c)
@@ -86,22 +87,22 @@ static void inputs_rope(MoeCase *c)
     c->positions = moe_case_own(c, s->T * sizeof(uint32_t));
     for (size_t t = 0; t < s->T; t++)
         c->positions[t] = (uint32_t)moe_case_between(&c->shape.seed, 0, s->T - 1);
-    c->b = moe_case_own(c, s->T * s->D / 2 * sizeof(float));
-    c->c = moe_case_own(c, s->T * s->D / 2 * sizeof(float));
-    moe_rope_table(s->T, s->D, THETA, c->b, c->c);
+    c->b = moe_case_own(c, s->T * s->H / 2 * sizeof(float));
+    c->c = moe_case_own(c, s->T * s->H / 2 * sizeof(float));
+    moe_rope_table(s->T, s->H, THETA, c->b, c->c);
     moe_case_outputs(c, n);
 }
 
 static void run_rope(MoeCase *c)
 {
     memcpy(c->out, c->a, c->n_out * sizeof(float));
-    moe_rope_half(c->shape.T, c->shape.Q, c->shape.D, c->positions, c->b, c->c, c->out);
+    moe_rope_half(c->shape.T, c->shape.Q, c->shape.D, c->shape.H, c->positions, c->b, c->c, c->out);
 }
 
 static void ref_rope(MoeCase *c)
 {
     memcpy(c->ref, c->a, c->n_out * sizeof(float));
-    moe_rope_half_ref(c->shape.T, c->shape.Q, c->shape.D, c->positions, THETA, c->ref);
+    moe_rope_half_ref(c->shape.T, c->shape.Q, c->shape.D, c->shape.H, c->positions, THETA, c->ref);
 }
 
 static double flop_rope(const MoeCaseShape *s)

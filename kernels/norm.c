@@ -42,6 +42,21 @@ void moe_clip(size_t n, float limit, float *x)
         x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
 }
 
+void moe_add_bias(size_t T, size_t N, const float *restrict bias, float *restrict x)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t t = 0; t < T; t++)
+        for (size_t i = 0; i < N; i++)
+            x[t * N + i] += bias[i];
+}
+
+void moe_add_scaled(size_t n, float scale, const float *restrict y, float *restrict x)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++)
+        x[i] += scale * y[i];
+}
+
 void moe_rmsnorm_ref(size_t T, size_t H, const float *x, const float *weight, float eps, float *out)
 {
     for (size_t t = 0; t < T; t++) {

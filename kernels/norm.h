@@ -20,4 +20,10 @@ void moe_rmsnorm_ref(size_t T, size_t H, const float *x, const float *weight, fl
 /* x[i] = min(max(x[i], -limit), limit) for i < n; limit > 0 (OLMoE's clip_qkv). */
 void moe_clip(size_t n, float limit, float *x);
 
+/* x[t] += bias: x [T, N], bias [N]. */
+void moe_add_bias(size_t T, size_t N, const float *restrict bias, float *restrict x);
+
+/* x[i] += scale * y[i] for i < n. */
+void moe_add_scaled(size_t n, float scale, const float *restrict y, float *restrict x);
+
 #endif

@@ -45,6 +45,7 @@ typedef struct {
     float *weights;                  /* [T, K] */
     uint32_t *offsets, *slots;       /* [E + 1], [chunk, K] */
     float *rows, *middle, *rows_out; /* [chunk * K, .] */
+    float *sum;                      /* [chunk, H]: an FFN's output that is not added as it is */
     gint64 lap_us;
 } Run;
 
@@ -73,28 +74,35 @@ static gboolean bind(Run *run, GError **error)
     const MoeForward *job = run->job;
     const MoeFamily *family = job->model->family;
     run->blocks = g_new0(MoeBlock, run->shape->num_hidden_layers);
-    if (!family->bind_ends(job->model, job->weights, &run->ends, error))
+    if (!moe_family_bind_ends(job->model, job->weights, &run->ends, error))
         return FALSE;
     for (int l = 0; l < run->shape->num_hidden_layers; l++)
-        if (!family->bind_block(job->model, job->weights, l, &run->blocks[l], error))
+        if (!moe_family_bind_block(job->model, job->weights, l, &run->blocks[l], error))
             return FALSE;
     return moe_weights_check_used(job->weights, family->ignored_tensors, error) &&
            moe_weights_check_finite(job->weights, &run->ends.embedding, error);
 }
 
-static gboolean check_block(const Run *run, const MoeBlock *block, GError **error)
+static gboolean check_ffn(const Run *run, const MoeExpert *ffn, GError **error)
 {
-    MoeWeights *weights = run->job->weights;
-    const MoeMatrix *dense[] = {&block->q, &block->k, &block->v, &block->o, &block->router};
-    for (size_t i = 0; i < G_N_ELEMENTS(dense); i++)
-        if (!moe_weights_check_finite(weights, dense[i], error))
-            return FALSE;
-    for (gint64 e = 0; e < run->shape->num_experts; e++)
-        if (!moe_weights_check_finite(weights, &block->experts[e].gate, error) ||
-            !moe_weights_check_finite(weights, &block->experts[e].up, error) ||
-            !moe_weights_check_finite(weights, &block->experts[e].down, error))
+    const MoeMatrix *matrices[] = {&ffn->gate, &ffn->up, &ffn->down};
+    for (size_t i = 0; i < G_N_ELEMENTS(matrices); i++)
+        if (matrices[i]->data != NULL &&
+            !moe_weights_check_finite(run->job->weights, matrices[i], error))
             return FALSE;
     return TRUE;
+}
+
+static gboolean check_block(const Run *run, const MoeBlock *block, GError **error)
+{
+    const MoeMatrix *dense[] = {&block->q, &block->k, &block->v, &block->o, &block->router};
+    for (size_t i = 0; i < G_N_ELEMENTS(dense); i++)
+        if (dense[i]->data != NULL && !moe_weights_check_finite(run->job->weights, dense[i], error))
+            return FALSE;
+    for (gint64 e = 0; block->experts != NULL && e < run->shape->num_experts; e++)
+        if (!check_ffn(run, &block->experts[e], error))
+            return FALSE;
+    return check_ffn(run, &block->dense, error) && check_ffn(run, &block->shared, error);
 }
 
 /* Whole sequences go through attention together, as many as give the products enough rows. */
@@ -127,11 +135,12 @@ static void allocate(Run *run)
     gsize T = run->T, H = (gsize)s->hidden_size, E = (gsize)s->num_experts;
     gsize K = (gsize)s->num_experts_per_tok, F = (gsize)s->moe_intermediate_size;
     gsize D = (gsize)s->head_dim, pairs = run->chunk * K;
+    gsize dense = (gsize)MAX(s->intermediate_size, s->shared_expert_intermediate_size);
+    gsize q_width = MAX(H, (gsize)s->num_attention_heads * D);
     run->x = moe_scratch(T * H * sizeof(float));
     run->positions = moe_scratch(T * sizeof(uint32_t));
-    run->normed =
-        moe_scratch(run->group * MAX(H, (gsize)s->num_attention_heads * D) * sizeof(float));
-    run->q = moe_scratch(run->group * (gsize)s->num_attention_heads * D * sizeof(float));
+    run->normed = moe_scratch(run->group * q_width * sizeof(float));
+    run->q = moe_scratch(run->group * q_width * sizeof(float));
     run->k = moe_scratch(run->group * (gsize)s->num_key_value_heads * D * sizeof(float));
     run->v = moe_scratch(run->group * (gsize)s->num_key_value_heads * D * sizeof(float));
     run->logits = moe_scratch((run->job->want_logits ? T : run->chunk) * E * sizeof(float));
@@ -141,15 +150,16 @@ static void allocate(Run *run)
     run->offsets = moe_scratch((E + 1) * sizeof(uint32_t));
     run->slots = moe_scratch(pairs * sizeof(uint32_t));
     run->rows = moe_scratch(pairs * H * sizeof(float));
-    run->middle = moe_scratch(pairs * F * sizeof(float));
+    run->middle = moe_scratch(MAX(pairs * F, run->chunk * dense) * sizeof(float));
     run->rows_out = moe_scratch(pairs * H * sizeof(float));
+    run->sum = moe_scratch(run->chunk * H * sizeof(float));
 }
 
 static void release(Run *run)
 {
-    float *floats[] = {run->x,    run->cos,    run->sin,     run->normed, run->q,
-                       run->k,    run->v,      run->logits,  run->hidden, run->weights,
-                       run->rows, run->middle, run->rows_out};
+    float *floats[] = {run->x,    run->cos,    run->sin,      run->normed, run->q,
+                       run->k,    run->v,      run->logits,   run->hidden, run->weights,
+                       run->rows, run->middle, run->rows_out, run->sum};
     for (size_t i = 0; i < G_N_ELEMENTS(floats); i++)
         free(floats[i]);
     free(run->positions);
@@ -175,10 +185,61 @@ static void embed(Run *run)
         for (gsize t = job->offsets[s]; t < job->offsets[s + 1]; t++)
             run->positions[t] = (uint32_t)(t - job->offsets[s]);
     }
-    gsize half = (gsize)run->shape->head_dim / 2;
+    gsize half = run->ends.rotary_dim / 2;
     run->cos = moe_scratch(longest * half * sizeof(float));
     run->sin = moe_scratch(longest * half * sizeof(float));
-    moe_rope_table(longest, (gsize)run->shape->head_dim, run->ends.rope_theta, run->cos, run->sin);
+    moe_rope_table(longest, run->ends.rotary_dim, run->ends.rope_theta, run->cos, run->sin);
+}
+
+/* The norms of queries and keys: over all heads together, or over each. */
+static void norm_heads(const Run *run, const MoeBlock *block, gsize n)
+{
+    const MoeFamily *family = run->job->model->family;
+    gsize D = (gsize)run->shape->head_dim;
+    const MoeMatrix *matrices[] = {&block->q, &block->k};
+    const float *norms[] = {block->q_norm, block->k_norm};
+    float *rows[] = {run->q, run->k};
+    for (int i = 0; i < 2; i++) {
+        gsize width = family->norm_heads ? D : matrices[i]->rows;
+        if (norms[i] != NULL)
+            moe_rmsnorm(n * matrices[i]->rows / width, width, rows[i], norms[i], run->ends.norm_eps,
+                        rows[i]);
+    }
+}
+
+static void project(Run *run, const MoeBlock *block, gsize n, const float *h)
+{
+    const MoeMatrix *matrices[] = {&block->q, &block->k, &block->v};
+    const float *biases[] = {block->q_bias, block->k_bias, block->v_bias};
+    float *out[] = {run->q, run->k, run->v};
+    for (int i = 0; i < 3; i++) {
+        moe_linear(n, h, matrices[i], out[i]);
+        if (biases[i] != NULL)
+            moe_add_bias(n, matrices[i]->rows, biases[i], out[i]);
+    }
+    lap(run, MOE_STAGE_PROJECTIONS);
+}
+
+/* Rotates, normalises and clips queries and keys, in the family's order. */
+static void prepare_heads(Run *run, const MoeBlock *block, gsize start, gsize n)
+{
+    const MoeFamily *family = run->job->model->family;
+    const MoeModelShape *s = run->shape;
+    gsize D = (gsize)s->head_dim, R = run->ends.rotary_dim;
+    if (!family->norm_after_rope)
+        norm_heads(run, block, n);
+    if (block->clip > 0) {
+        moe_clip(n * block->q.rows, block->clip, run->q);
+        moe_clip(n * block->k.rows, block->clip, run->k);
+        moe_clip(n * block->v.rows, block->clip, run->v);
+    }
+    lap(run, MOE_STAGE_NORM);
+    const uint32_t *positions = run->positions + start;
+    moe_rope_half(n, (gsize)s->num_attention_heads, D, R, positions, run->cos, run->sin, run->q);
+    moe_rope_half(n, (gsize)s->num_key_value_heads, D, R, positions, run->cos, run->sin, run->k);
+    lap(run, MOE_STAGE_ROPE);
+    if (family->norm_after_rope)
+        norm_heads(run, block, n);
 }
 
 /* Attention of the sequences [first, last), which lie side by side. */
@@ -188,51 +249,53 @@ static void attend_group(Run *run, const MoeBlock *block, gsize first, gsize las
     const MoeModelShape *s = run->shape;
     gsize start = job->offsets[first], n = job->offsets[last] - start, H = (gsize)s->hidden_size;
     float *x = run->x + start * H, eps = run->ends.norm_eps;
-    const MoeAttentionShape shape = {(size_t)s->num_attention_heads, (size_t)s->num_key_value_heads,
-                                     (size_t)s->head_dim, 1 / sqrtf((float)s->head_dim)};
-    moe_rmsnorm(n, H, x, block->attention_norm, eps, run->normed);
+    const MoeAttentionShape shape = {.Q = (size_t)s->num_attention_heads,
+                                     .G = (size_t)s->num_key_value_heads,
+                                     .D = (size_t)s->head_dim,
+                                     .scale = 1 / sqrtf((float)s->head_dim),
+                                     .window = block->window};
+    if (block->attention_norm != NULL)
+        moe_rmsnorm(n, H, x, block->attention_norm, eps, run->normed);
     lap(run, MOE_STAGE_NORM);
-    moe_linear(n, run->normed, &block->q, run->q);
-    moe_linear(n, run->normed, &block->k, run->k);
-    moe_linear(n, run->normed, &block->v, run->v);
-    lap(run, MOE_STAGE_PROJECTIONS);
-    if (block->q_norm != NULL) {
-        moe_rmsnorm(n, block->q.rows, run->q, block->q_norm, eps, run->q);
-        moe_rmsnorm(n, block->k.rows, run->k, block->k_norm, eps, run->k);
-    }
-    if (block->clip > 0) {
-        moe_clip(n * block->q.rows, block->clip, run->q);
-        moe_clip(n * block->k.rows, block->clip, run->k);
-        moe_clip(n * block->v.rows, block->clip, run->v);
-    }
-    lap(run, MOE_STAGE_NORM);
-    const uint32_t *positions = run->positions + start;
-    moe_rope_half(n, shape.Q, shape.D, positions, run->cos, run->sin, run->q);
-    moe_rope_half(n, shape.G, shape.D, positions, run->cos, run->sin, run->k);
-    lap(run, MOE_STAGE_ROPE);
+    project(run, block, n, block->attention_norm != NULL ? run->normed : x);
+    prepare_heads(run, block, start, n);
     g_autofree size_t *offsets = g_new(size_t, last - first + 1);
     for (gsize i = first; i <= last; i++)
         offsets[i - first] = job->offsets[i] - start;
     moe_attention_causal(last - first, offsets, &shape, run->q, run->k, run->v, run->normed);
     lap(run, MOE_STAGE_ATTENTION);
-    moe_linear_add(n, run->normed, &block->o, x);
+    if (block->attention_post_norm == NULL) {
+        moe_linear_add(n, run->normed, &block->o, x);
+        lap(run, MOE_STAGE_PROJECTIONS);
+        return;
+    }
+    moe_linear(n, run->normed, &block->o, run->q);
     lap(run, MOE_STAGE_PROJECTIONS);
+    moe_rmsnorm(n, H, run->q, block->attention_post_norm, eps, run->q);
+    moe_add_scaled(n * H, 1, run->q, x);
+    lap(run, MOE_STAGE_NORM);
 }
 
-/* Routing and experts of the tokens [start, start + n). */
-static gboolean route_chunk(Run *run, const MoeBlock *block, gsize start, gsize n, int layer,
-                            GError **error)
+/* y += ffn(h) for @n tokens. */
+static void run_dense(Run *run, const MoeExpert *ffn, gsize n, const float *h, float *y)
+{
+    gsize H = (gsize)run->shape->hidden_size;
+    const uint32_t offsets[] = {0, (uint32_t)n};
+    moe_experts_swiglu(1, H, ffn->gate.rows, ffn, offsets, h, run->middle, run->rows_out);
+    moe_add_scaled(n * H, 1, run->rows_out, y);
+    lap(run, MOE_STAGE_EXPERTS);
+}
+
+/* y += the sum of weights * expert(h) for the tokens [start, start + n). */
+static gboolean run_experts(Run *run, const MoeBlock *block, gsize start, gsize n, int layer,
+                            const float *h, float *y, GError **error)
 {
     const MoeModelShape *s = run->shape;
     gsize H = (gsize)s->hidden_size, E = (gsize)s->num_experts, K = (gsize)s->num_experts_per_tok;
-    float *x = run->x + start * H;
-    float *hidden = run->hidden + (run->job->want_hidden ? start * H : 0);
     float *logits = run->logits + (run->job->want_logits ? start * E : 0);
     uint16_t *experts = run->experts + start * K;
     float *weights = run->weights + start * K;
-    moe_rmsnorm(n, H, x, block->ffn_norm, run->ends.norm_eps, hidden);
-    lap(run, MOE_STAGE_NORM);
-    moe_linear(n, hidden, &block->router, logits);
+    moe_linear(n, h, &block->router, logits);
     lap(run, MOE_STAGE_ROUTER);
     size_t bad = moe_find_nonfinite(MOE_F32, logits, n * E);
     lap(run, MOE_STAGE_CHECK);
@@ -244,13 +307,43 @@ static gboolean route_chunk(Run *run, const MoeBlock *block, gsize start, gsize 
     moe_gate(n, E, K, logits, &block->gate, experts, weights);
     lap(run, MOE_STAGE_GATE);
     moe_permute_plan(n, K, E, experts, run->offsets, run->slots);
-    moe_permute_rows(n, K, H, hidden, run->slots, run->rows);
+    moe_permute_rows(n, K, H, h, run->slots, run->rows);
     lap(run, MOE_STAGE_PERMUTE);
-    moe_experts_swiglu(E, H, (size_t)s->moe_intermediate_size, block->experts, run->offsets,
+    moe_experts_swiglu(E, H, (gsize)s->moe_intermediate_size, block->experts, run->offsets,
                        run->rows, run->middle, run->rows_out);
     lap(run, MOE_STAGE_EXPERTS);
-    moe_combine_rows(n, K, H, run->rows_out, run->slots, weights, x);
+    moe_combine_rows(n, K, H, run->rows_out, run->slots, weights, y);
     lap(run, MOE_STAGE_COMBINE);
+    return TRUE;
+}
+
+/* The FFN, dense or of experts, of the tokens [start, start + n). */
+static gboolean run_ffn(Run *run, const MoeBlock *block, gsize start, gsize n, int layer,
+                        GError **error)
+{
+    gsize H = (gsize)run->shape->hidden_size;
+    float *x = run->x + start * H, eps = run->ends.norm_eps;
+    float *h = run->hidden + (run->job->want_hidden ? start * H : 0);
+    /* Experts add to y what they compute of h: without a norm in front, h is x before that. */
+    float *y = block->ffn_post_norm != NULL ? run->sum : x;
+    if (block->ffn_norm != NULL)
+        moe_rmsnorm(n, H, x, block->ffn_norm, eps, h);
+    else
+        memcpy(h, x, n * H * sizeof(float));
+    if (block->ffn_post_norm != NULL)
+        memset(y, 0, n * H * sizeof(float));
+    lap(run, MOE_STAGE_NORM);
+    if (block->dense.gate.data != NULL)
+        run_dense(run, &block->dense, n, h, y);
+    else if (!run_experts(run, block, start, n, layer, h, y, error))
+        return FALSE;
+    if (block->shared.gate.data != NULL)
+        run_dense(run, &block->shared, n, h, y);
+    if (block->ffn_post_norm == NULL)
+        return TRUE;
+    moe_rmsnorm(n, H, y, block->ffn_post_norm, eps, y);
+    moe_add_scaled(n * H, 1, y, x);
+    lap(run, MOE_STAGE_NORM);
     return TRUE;
 }
 
@@ -271,10 +364,12 @@ static gboolean run_block(Run *run, int layer, GError **error)
         first = last;
     }
     for (gsize start = 0; start < run->T; start += run->chunk) {
-        if (!route_chunk(run, block, start, MIN(run->chunk, run->T - start), layer, error))
+        if (!run_ffn(run, block, start, MIN(run->chunk, run->T - start), layer, error))
             return FALSE;
         moe_progress_update(job->progress, done + (double)(run->T + start) / 2, total);
     }
+    if (block->experts == NULL)
+        return TRUE;
     const MoeRouting routing = {
         .layer = layer,
         .experts = run->experts,

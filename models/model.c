@@ -144,7 +144,7 @@ static MoeModel *load_config(const char *folder, const char *path, GError **erro
     model->path = g_strdup(folder);
     model->family = moe_family_find(config, error);
     MoeDtype dtype;
-    if (model->family == NULL || !model->family->configure(config, model, error) ||
+    if (model->family == NULL || !moe_family_configure(config, model, error) ||
         !moe_family_dtype(config, &dtype, error))
         return NULL;
     model->shape.dtype = dtype;

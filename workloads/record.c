@@ -48,7 +48,7 @@ MoeTrace *moe_record(const MoeModel *model, const MoeBatch *batch, double *secon
     g_autofree char *digest = weights != NULL ? moe_weights_digest(weights, error) : NULL;
     if (digest == NULL)
         return NULL;
-    g_autofree char *router = model->family->describe_router(model);
+    g_autofree char *router = moe_family_describe_router(model);
     g_autoptr(MoeTrace) trace = moe_trace_new(model->name, digest, router, batch->description,
                                               (int)moe_model_moe_layers(shape));
     trace->n_experts = shape->num_experts;

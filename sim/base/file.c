@@ -112,8 +112,8 @@ struct MoeWriter {
     int failure; /* errno of the first failed write, 0 so far */
 };
 
-/* The temporary files of now, for a signal handler: a slot is set after its file was made and
- * cleared before the name is freed. */
+/* The temporary files of now, for a signal handler: a slot is set before its file is made and cleared
+ * before the name is freed. */
 enum { MAX_UNFINISHED = 64 };
 static char *volatile unfinished[MAX_UNFINISHED];
 
@@ -150,6 +150,22 @@ void moe_writer_remove_unfinished(void)
             unlink(unfinished[i]);
 }
 
+/* The name is remembered first: a signal may come as soon as the file is there. */
+static int open_temporary(MoeWriter *writer)
+{
+    writer->temporary =
+        g_strdup_printf("%s.%08x%08x", writer->target, g_random_int(), g_random_int());
+    remember(writer->temporary);
+    int fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        int code = errno;
+        forget(writer->temporary);
+        g_clear_pointer(&writer->temporary, g_free);
+        errno = code;
+    }
+    return fd;
+}
+
 MoeWriter *moe_writer_new(const char *path, gboolean force, GError **error)
 {
     struct stat info;
@@ -169,10 +185,7 @@ MoeWriter *moe_writer_new(const char *path, gboolean force, GError **error)
     if (exists && !S_ISREG(info.st_mode)) {
         fd = open(path, O_WRONLY | O_CLOEXEC);
     } else {
-        writer->temporary = g_strconcat(writer->target, ".XXXXXX", NULL);
-        fd = g_mkstemp_full(writer->temporary, O_WRONLY | O_CLOEXEC, 0666);
-        if (fd >= 0)
-            remember(writer->temporary);
+        fd = open_temporary(writer);
     }
     if (fd < 0) {
         moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be written: %s", path, g_strerror(errno));

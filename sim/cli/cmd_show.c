@@ -70,7 +70,7 @@ static gboolean show_model(const char *path, GString *text, GError **error)
         add_line(text, "shared experts", "of width %" G_GINT64_FORMAT " in all",
                  s->shared_expert_intermediate_size);
     if (model->family != NULL) {
-        g_autofree char *router = model->family->describe_router(model);
+        g_autofree char *router = moe_family_describe_router(model);
         add_line(text, "router", "%s", router);
     }
     add_line(text, "vocabulary", "%" G_GINT64_FORMAT "%s", s->vocab_size,

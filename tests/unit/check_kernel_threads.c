@@ -53,7 +53,7 @@ static size_t run_rope_table(Arrays *a)
 static size_t run_rope(Arrays *a)
 {
     memcpy(a->out, a->x, T * Q * D * sizeof(float));
-    moe_rope_half(T, Q, D, a->positions, a->y, a->y + T * D / 2, a->out);
+    moe_rope_half(T, Q, D, D, a->positions, a->y, a->y + T * D / 2, a->out);
     return T * Q * D;
 }
 

@@ -407,11 +407,11 @@ START_TEST(rope_keeps_position_zero_and_distances)
     float moved[2 * HEADS * D], shifted[2 * HEADS * D];
     const uint32_t zero[] = {0, 0}, at[] = {7, 3}, later[] = {496, 492};
     memcpy(moved, x, sizeof(moved));
-    moe_rope_half(2, HEADS, D, zero, cos, sin, moved);
+    moe_rope_half(2, HEADS, D, D, zero, cos, sin, moved);
     ck_assert_mem_eq(moved, x, sizeof(moved)); /* the identity */
     memcpy(shifted, x, sizeof(shifted));
-    moe_rope_half(2, HEADS, D, at, cos, sin, moved);
-    moe_rope_half(2, HEADS, D, later, cos, sin, shifted);
+    moe_rope_half(2, HEADS, D, D, at, cos, sin, moved);
+    moe_rope_half(2, HEADS, D, D, later, cos, sin, shifted);
     for (size_t h = 0; h < HEADS; h++) {
         size_t i = h * D, j = (HEADS + h) * D;
         assert_close(dot(moved + i, moved + i, D), dot(x + i, x + i, D), 1e-5); /* a rotation */

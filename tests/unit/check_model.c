@@ -112,7 +112,7 @@ START_TEST(describes_the_router)
         g_autoptr(GError) error = NULL;
         g_autoptr(MoeModel) model = moe_model_load(path, NULL, &error);
         assert_no_error(error);
-        g_autofree char *words = model->family->describe_router(model);
+        g_autofree char *words = moe_family_describe_router(model);
         ck_assert_str_eq(words, rows[i].words);
     }
 }
@@ -198,9 +198,9 @@ static const struct {
     {"[]", "config.json:1:1: model_type: missing"},
     {"{}", "config.json:1:1: model_type: missing; it names the architecture"},
     {"{\"model_type\": [\"olmoe\"]}", "model_type: missing"},
-    {"{\"model_type\": null}", "the family 'null' is not supported; supported: olmoe"},
-    {"{\"hidden_size\": 64,\n  \"model_type\": \"mixtral\"}",
-     "config.json:2:17: model_type: the family 'mixtral' is not supported; supported: olmoe"},
+    {"{\"model_type\": null}", "the family 'null' is not supported; supported: "},
+    {"{\"hidden_size\": 64,\n  \"model_type\": \"bert\"}",
+     "config.json:2:17: model_type: the family 'bert' is not supported; supported: "},
     {"{\"model_type\": \"OLMoE\"}", "the family 'OLMoE' is not supported"},
     {"{\"model_type\": \"olmoe\",}", "config.json:1:24"},
     {"{\"model_type\": \"olm\\u0000oe\"}", "must not contain a NUL character"},
@@ -411,8 +411,9 @@ END_TEST
 START_TEST(lists_families)
 {
     const char *const *names = moe_family_names();
-    ck_assert_str_eq(names[0], "olmoe");
-    ck_assert_ptr_null(names[1]);
+    ck_assert(g_strv_contains(names, "olmoe") && g_strv_contains(names, "mixtral"));
+    for (int i = 1; names[i] != NULL; i++)
+        ck_assert_str_lt(names[i - 1], names[i]); /* sorted, each once */
     moe_model_free(NULL);
 }
 END_TEST

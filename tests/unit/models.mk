@@ -1,18 +1,6 @@
 # Unit tests of kernels, models and workloads.
 
-golden_files = \
-	tests/golden/README.md \
-	tests/golden/olmoe/MANIFEST.json tests/golden/olmoe/config.json \
-	tests/golden/olmoe/golden.safetensors tests/golden/olmoe/model.safetensors \
-	tests/golden/olmoe_renorm/MANIFEST.json tests/golden/olmoe_renorm/config.json \
-	tests/golden/olmoe_renorm/golden.safetensors tests/golden/olmoe_renorm/model.safetensors \
-	tests/golden/olmoe-tiny/MANIFEST.json tests/golden/olmoe-tiny/golden.safetensors \
-	tests/golden/tokenizers/deepseek3/cases.json tests/golden/tokenizers/deepseek3/tokenizer.json \
-	tests/golden/tokenizers/gpt2/cases.json tests/golden/tokenizers/gpt2/tokenizer.json \
-	tests/golden/tokenizers/llama3/cases.json tests/golden/tokenizers/llama3/tokenizer.json \
-	tests/golden/tokenizers/o200k/cases.json tests/golden/tokenizers/o200k/tokenizer.json \
-	tests/golden/tokenizers/qwen/cases.json tests/golden/tokenizers/qwen/tokenizer.json
-EXTRA_DIST += $(golden_files)
+EXTRA_DIST += tests/golden
 
 unit_programs += tests/unit/check_matrix
 tests_unit_check_matrix_CFLAGS = $(unit_cflags)
