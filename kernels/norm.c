@@ -57,6 +57,17 @@ void moe_add_scaled(size_t n, float scale, const float *restrict y, float *restr
         x[i] += scale * y[i];
 }
 
+void moe_add_gated(size_t T, size_t H, const float *restrict logits, const float *restrict x,
+                   float *restrict y)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t t = 0; t < T; t++) {
+        float gate = (float)(1 / (1 + exp(-(double)logits[t])));
+        for (size_t i = 0; i < H; i++)
+            y[t * H + i] += gate * x[t * H + i];
+    }
+}
+
 void moe_rmsnorm_ref(size_t T, size_t H, const float *x, const float *weight, float eps, float *out)
 {
     for (size_t t = 0; t < T; t++) {

@@ -26,4 +26,8 @@ void moe_add_bias(size_t T, size_t N, const float *restrict bias, float *restric
 /* x[i] += scale * y[i] for i < n. */
 void moe_add_scaled(size_t n, float scale, const float *restrict y, float *restrict x);
 
+/* y[t] += x[t] / (1 + exp(-logits[t])): x, y [T, H], logits [T]. */
+void moe_add_gated(size_t T, size_t H, const float *restrict logits, const float *restrict x,
+                   float *restrict y);
+
 #endif

@@ -6,8 +6,9 @@
 #include <string.h>
 
 static const MoeFamily *const families[] = {
-    &moe_family_dots1,      &moe_family_flex_olmo, &moe_family_glm4_moe, &moe_family_hunyuan,
-    &moe_family_minimax_m2, &moe_family_mixtral,   &moe_family_olmoe,
+    &moe_family_dots1,   &moe_family_flex_olmo,  &moe_family_glm4_moe,
+    &moe_family_hunyuan, &moe_family_minimax_m2, &moe_family_mixtral,
+    &moe_family_olmoe,   &moe_family_qwen2_moe,  &moe_family_qwen3_moe,
 };
 
 /* What every family reads beside its own fields. */
@@ -148,6 +149,26 @@ static gboolean check_groups(const MoeNode *root, const MoeConfig *c, GError **e
     return TRUE;
 }
 
+/* Blocks that Qwen's decoder_sparse_step and mlp_only_layers leave without experts. */
+static gboolean fill_dense_blocks(const MoeNode *root, const MoeConfig *c, MoeModelShape *shape,
+                                  GError **error)
+{
+    for (gint64 l = 0; l < c->num_hidden_layers && c->decoder_sparse_step > 1; l++)
+        if ((l + 1) % c->decoder_sparse_step != 0)
+            shape->dense_blocks[l / 64] |= G_GUINT64_CONSTANT(1) << l % 64;
+    const MoeNode *list = moe_node_get(root, "mlp_only_layers");
+    for (guint i = 0; list != NULL && list->kind == MOE_NODE_LIST && i < list->items->len; i++) {
+        const MoeNode *item = g_ptr_array_index(list->items, i);
+        guint64 l;
+        if (item->kind != MOE_NODE_SCALAR ||
+            !g_ascii_string_to_unsigned(item->text, 10, 0, (guint64)c->num_hidden_layers - 1, &l,
+                                        NULL))
+            return moe_node_fail(item, error, "mlp_only_layers: not the index of a block");
+        shape->dense_blocks[l / 64] |= G_GUINT64_CONSTANT(1) << l % 64;
+    }
+    return TRUE;
+}
+
 static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
 {
     gint64 width = c->moe_intermediate_size > 0 ? c->moe_intermediate_size : c->intermediate_size;
@@ -162,9 +183,10 @@ static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
         .num_experts = c->num_experts,
         .num_experts_per_tok = c->num_experts_per_tok,
         .moe_intermediate_size = width,
-        .shared_expert_intermediate_size = width * c->n_shared_experts,
+        .shared_expert_intermediate_size =
+            width * c->n_shared_experts + c->shared_expert_intermediate_size,
         .first_k_dense_replace = c->first_k_dense_replace,
-        .intermediate_size = c->first_k_dense_replace > 0 ? c->intermediate_size : 0,
+        .intermediate_size = c->moe_intermediate_size > 0 ? c->intermediate_size : 0,
         .max_position_embeddings = c->max_position_embeddings,
         .tie_word_embeddings = c->tie_word_embeddings,
     };
@@ -193,7 +215,7 @@ gboolean moe_family_configure(const MoeNode *root, MoeModel *model, GError **err
         !fill_heads(root, config, error) || !check_groups(root, config, error))
         return FALSE;
     fill_shape(config, &model->shape);
-    return TRUE;
+    return fill_dense_blocks(root, config, &model->shape, error);
 }
 
 gboolean moe_family_dtype(const MoeNode *config, MoeDtype *dtype_out, GError **error)

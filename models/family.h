@@ -28,6 +28,7 @@ typedef struct {
     MoeGate gate;
     MoeExpert *experts; /* [num_experts]; g_free() */
     MoeExpert shared;
+    MoeMatrix shared_router; /* [1, hidden] */
 } MoeBlock;
 
 /* What is before the first and behind the last block. */
@@ -44,7 +45,8 @@ typedef struct {
 typedef struct {
     gint64 hidden_size, intermediate_size, moe_intermediate_size, num_hidden_layers;
     gint64 num_attention_heads, num_key_value_heads, head_dim; /* the last two: 0 when not given */
-    gint64 num_experts, num_experts_per_tok, n_shared_experts, first_k_dense_replace;
+    gint64 num_experts, num_experts_per_tok, first_k_dense_replace, decoder_sparse_step;
+    gint64 n_shared_experts, shared_expert_intermediate_size; /* one or the other */
     gint64 n_group, topk_group;
     gint64 vocab_size, max_position_embeddings, sliding_window;
     double rms_norm_eps, clip_qkv, routed_scaling_factor;
@@ -60,6 +62,7 @@ typedef struct {
     const char *router, *bias; /* the correction bias: without ".weight" */
     const char *gate, *up, *down;
     const char *shared_gate, *shared_up, *shared_down;
+    const char *shared_router; /* of the shared expert: its output times sigmoid(w h) */
 } MoeTensorNames;
 
 struct MoeFamily {
@@ -78,7 +81,8 @@ struct MoeFamily {
 };
 
 extern const MoeFamily moe_family_dots1, moe_family_flex_olmo, moe_family_glm4_moe,
-    moe_family_hunyuan, moe_family_minimax_m2, moe_family_mixtral, moe_family_olmoe;
+    moe_family_hunyuan, moe_family_minimax_m2, moe_family_mixtral, moe_family_olmoe,
+    moe_family_qwen2_moe, moe_family_qwen3_moe;
 
 /* Rows of field tables: the key @NAME of config.json is the member of the same name, or @MEMBER. */
 #define MOE_CONFIG_AT(MEMBER) offsetof(MoeConfig, MEMBER)

@@ -115,6 +115,9 @@ static gboolean bind_experts(const Binder *b, const MoeFamily *family, const Moe
         if (!ffn(b, gate, up, down, s->moe_intermediate_size, &block->experts[e]))
             return FALSE;
     }
+    if (names->shared_router != NULL &&
+        !matrix(b, names->shared_router, 1, s->hidden_size, &block->shared_router))
+        return FALSE;
     return s->shared_expert_intermediate_size == 0 ||
            ffn(b, names->shared_gate, names->shared_up, names->shared_down,
                s->shared_expert_intermediate_size, &block->shared);
@@ -131,7 +134,7 @@ gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int l
         !vector(&b, family->names.ffn_norm, ".weight", hidden, &block->ffn_norm) ||
         !vector(&b, family->names.ffn_post_norm, ".weight", hidden, &block->ffn_post_norm))
         return FALSE;
-    if (layer < config->first_k_dense_replace)
+    if (!moe_model_has_experts(&model->shape, layer))
         return ffn(&b, "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", config->intermediate_size,
                    &block->dense);
     return bind_experts(&b, family, config, block);

@@ -95,7 +95,8 @@ static gboolean check_ffn(const Run *run, const MoeExpert *ffn, GError **error)
 
 static gboolean check_block(const Run *run, const MoeBlock *block, GError **error)
 {
-    const MoeMatrix *dense[] = {&block->q, &block->k, &block->v, &block->o, &block->router};
+    const MoeMatrix *dense[] = {&block->q, &block->k,      &block->v,
+                                &block->o, &block->router, &block->shared_router};
     for (size_t i = 0; i < G_N_ELEMENTS(dense); i++)
         if (dense[i]->data != NULL && !moe_weights_check_finite(run->job->weights, dense[i], error))
             return FALSE;
@@ -276,13 +277,19 @@ static void attend_group(Run *run, const MoeBlock *block, gsize first, gsize las
     lap(run, MOE_STAGE_NORM);
 }
 
-/* y += ffn(h) for @n tokens. */
-static void run_dense(Run *run, const MoeExpert *ffn, gsize n, const float *h, float *y)
+/* y += ffn(h), times sigmoid(router h) where there is a @router, for @n tokens. */
+static void run_dense(Run *run, const MoeExpert *ffn, const MoeMatrix *router, gsize n,
+                      const float *h, float *y)
 {
     gsize H = (gsize)run->shape->hidden_size;
     const uint32_t offsets[] = {0, (uint32_t)n};
     moe_experts_swiglu(1, H, ffn->gate.rows, ffn, offsets, h, run->middle, run->rows_out);
-    moe_add_scaled(n * H, 1, run->rows_out, y);
+    if (router->data == NULL) {
+        moe_add_scaled(n * H, 1, run->rows_out, y);
+    } else {
+        moe_linear(n, h, router, run->middle);
+        moe_add_gated(n, H, run->middle, run->rows_out, y);
+    }
     lap(run, MOE_STAGE_EXPERTS);
 }
 
@@ -334,11 +341,11 @@ static gboolean run_ffn(Run *run, const MoeBlock *block, gsize start, gsize n, i
         memset(y, 0, n * H * sizeof(float));
     lap(run, MOE_STAGE_NORM);
     if (block->dense.gate.data != NULL)
-        run_dense(run, &block->dense, n, h, y);
+        run_dense(run, &block->dense, &(MoeMatrix){0}, n, h, y);
     else if (!run_experts(run, block, start, n, layer, h, y, error))
         return FALSE;
     if (block->shared.gate.data != NULL)
-        run_dense(run, &block->shared, n, h, y);
+        run_dense(run, &block->shared, &block->shared_router, n, h, y);
     if (block->ffn_post_norm == NULL)
         return TRUE;
     moe_rmsnorm(n, H, y, block->ffn_post_norm, eps, y);

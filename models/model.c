@@ -109,7 +109,9 @@ gboolean moe_model_shape_check(const MoeModelShape *s, GError **error)
                         "first_k_dense_replace %" G_GINT64_FORMAT
                         " leaves no block with experts; num_hidden_layers is %" G_GINT64_FORMAT,
                         s->first_k_dense_replace, s->num_hidden_layers);
-    if (s->first_k_dense_replace > 0 && s->intermediate_size < 1)
+    if (moe_model_moe_layers(s) == 0)
+        return moe_fail(error, MOE_ERROR_INPUT, "no block has experts");
+    if (moe_model_moe_layers(s) < s->num_hidden_layers && s->intermediate_size < 1)
         return moe_fail(error, MOE_ERROR_INPUT, "dense blocks need intermediate_size");
     return check_attention(s, error);
 }
@@ -192,9 +194,31 @@ void moe_model_free(MoeModel *model)
     g_free(model);
 }
 
+gboolean moe_model_has_experts(const MoeModelShape *s, gint64 layer)
+{
+    return layer >= s->first_k_dense_replace &&
+           (s->dense_blocks[layer / 64] >> layer % 64 & 1) == 0;
+}
+
+gint64 moe_model_moe_layers_before(const MoeModelShape *s, gint64 end)
+{
+    gint64 n = 0;
+    for (gint64 layer = 0; layer < end; layer++)
+        n += moe_model_has_experts(s, layer) ? 1 : 0;
+    return n;
+}
+
 gint64 moe_model_moe_layers(const MoeModelShape *s)
 {
-    return s->num_hidden_layers - s->first_k_dense_replace;
+    return moe_model_moe_layers_before(s, s->num_hidden_layers);
+}
+
+gint64 moe_model_first_moe_layer(const MoeModelShape *s)
+{
+    gint64 layer = 0;
+    while (layer < s->num_hidden_layers && !moe_model_has_experts(s, layer))
+        layer++;
+    return layer;
 }
 
 gint64 moe_model_attention_parameters(const MoeModelShape *s)
@@ -213,7 +237,8 @@ gint64 moe_model_attention_parameters(const MoeModelShape *s)
 static gint64 common_parameters(const MoeModelShape *s)
 {
     gint64 blocks = s->num_hidden_layers * moe_model_attention_parameters(s);
-    gint64 dense = s->first_k_dense_replace * 3 * s->hidden_size * s->intermediate_size;
+    gint64 n_dense = s->num_hidden_layers - moe_model_moe_layers(s);
+    gint64 dense = n_dense * 3 * s->hidden_size * s->intermediate_size;
     gint64 router = s->hidden_size * s->num_experts;
     gint64 shared = 3 * s->hidden_size * s->shared_expert_intermediate_size;
     return blocks + dense + moe_model_moe_layers(s) * (router + shared) +

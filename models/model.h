@@ -26,6 +26,7 @@ typedef struct {
     gint64 moe_intermediate_size;            /* width of one routed expert */
     gint64 shared_expert_intermediate_size;  /* of all shared experts together; 0: none */
     gint64 first_k_dense_replace;            /* blocks at the start that have a dense FFN instead */
+    guint64 dense_blocks[64];                /* bit l % 64 of word l / 64: block l is dense too */
     gint64 intermediate_size;                /* width of that dense FFN */
     gint64 max_position_embeddings;
     gboolean tie_word_embeddings;
@@ -65,7 +66,12 @@ gint64 moe_model_active_parameters(const MoeModelShape *shape);
 /* Parameters of the attention of one block, norms left out. */
 gint64 moe_model_attention_parameters(const MoeModelShape *shape);
 
-/* How many blocks have experts. */
+/* Whether block @layer has experts; how many have, of those before @end. */
+gboolean moe_model_has_experts(const MoeModelShape *shape, gint64 layer);
+gint64 moe_model_moe_layers_before(const MoeModelShape *shape, gint64 end);
+
+/* How many blocks have experts, and which is the first. */
 gint64 moe_model_moe_layers(const MoeModelShape *shape);
+gint64 moe_model_first_moe_layer(const MoeModelShape *shape);
 
 #endif

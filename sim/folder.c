@@ -92,7 +92,9 @@ static void fill_experts(const MoeRun *run, MoeWriter *writer)
     const MoePlacement *placement = run->lowered->placement;
     gint64 E = shape->num_experts;
     moe_writer_printf(writer, "layer,expert,rank,pairs\n");
-    for (gint64 layer = shape->first_k_dense_replace; layer < shape->num_hidden_layers; layer++) {
+    for (gint64 layer = 0; layer < shape->num_hidden_layers; layer++) {
+        if (!moe_model_has_experts(shape, layer))
+            continue;
         g_autofree gint64 *pairs = g_new0(gint64, E);
         for (guint i = 0; i < run->lowered->loads->len; i++) {
             const MoeBlockLoad *load = &g_array_index(run->lowered->loads, MoeBlockLoad, i);

@@ -132,8 +132,8 @@ static gboolean lower_step(Lowering *w, const MoeAssignment *assignment)
             moe_programs_compute(programs, r, MOE_PHASE_ATTENTION,
                                  moe_cost_attention(cost, &context));
         }
-        if (layer >= shape->first_k_dense_replace) {
-            gint64 index = layer - shape->first_k_dense_replace;
+        if (moe_model_has_experts(shape, layer)) {
+            gint64 index = moe_model_moe_layers_before(shape, layer);
             if (!lower_experts(w, assignment, &s->trace->layers[index]))
                 return FALSE;
             continue;

@@ -189,7 +189,8 @@ static gboolean make_synthetic(MoeScenario *s, const MoeNode *node, MoeProgress 
     synth->experts = synth->experts > 0 ? synth->experts : shape->num_experts;
     synth->top_k = synth->top_k > 0 ? synth->top_k : shape->num_experts_per_tok;
     synth->layers = synth->layers > 0 ? synth->layers : moe_model_moe_layers(shape);
-    synth->first_layer = synth->first_layer > 0 ? synth->first_layer : shape->first_k_dense_replace;
+    synth->first_layer =
+        synth->first_layer > 0 ? synth->first_layer : moe_model_first_moe_layer(shape);
     synth->hidden_size = synth->hidden_size > 0 ? synth->hidden_size : shape->hidden_size;
     synth->ranks = synth->ranks > 0 ? synth->ranks : s->n_ranks;
     s->trace = moe_synth(synth, progress, error);

@@ -56,7 +56,7 @@ static gboolean fill_import(Options *o, MoeImport *import, GError **error)
                        error) ||
         !moe_cli_count("hidden", &o->hidden, 1, 1 << 20, (int)shape->hidden_size, error) ||
         !moe_cli_count("first-layer", &o->first_layer, 0, MOE_TRACE_MOST_LAYERS - 1,
-                       (int)shape->first_k_dense_replace, error))
+                       model != NULL ? (int)moe_model_first_moe_layer(shape) : 0, error))
         return FALSE;
     *import = (MoeImport){
         .model = o->model != NULL ? o->model : "unknown",

@@ -61,7 +61,7 @@ static gboolean show_model(const char *path, GString *text, GError **error)
              model->family != NULL ? model->family->title : "shapes only, cannot be traced");
     add_line(text, "hidden size", "%" G_GINT64_FORMAT, s->hidden_size);
     add_line(text, "blocks", "%" G_GINT64_FORMAT ", of them %" G_GINT64_FORMAT " dense",
-             s->num_hidden_layers, s->first_k_dense_replace);
+             s->num_hidden_layers, s->num_hidden_layers - moe_model_moe_layers(s));
     add_attention(s, text);
     add_line(text, "experts",
              "%" G_GINT64_FORMAT " of width %" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT,

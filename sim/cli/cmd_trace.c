@@ -60,7 +60,7 @@ static MoeTrace *synthesise(const MoeCli *cli, const Options *options, GError **
         synth.top_k = synth.top_k > 0 ? synth.top_k : shape->num_experts_per_tok;
         synth.layers = synth.layers > 0 ? synth.layers : moe_model_moe_layers(shape);
         synth.first_layer =
-            synth.first_layer > 0 ? synth.first_layer : shape->first_k_dense_replace;
+            synth.first_layer > 0 ? synth.first_layer : moe_model_first_moe_layer(shape);
         synth.hidden_size = synth.hidden_size > 0 ? synth.hidden_size : shape->hidden_size;
     }
     g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "routing", "blocks");

@@ -6,19 +6,11 @@
 
 /* Every folder of tests/golden: see the README there. */
 static const char *const folders[] = {
-    "dots1",
-    "flex_olmo",
-    "glm4_moe",
-    "hunyuan_v1_moe",
-    "minimax_m2",
-    "mixtral",
-    "olmoe",
-    "olmoe-tiny",
-    "olmoe_renorm",
-    "tokenizers/deepseek3",
-    "tokenizers/gpt2",
-    "tokenizers/llama3",
-    "tokenizers/o200k",
+    "dots1",           "flex_olmo",         "glm4_moe",
+    "hunyuan_v1_moe",  "minimax_m2",        "mixtral",
+    "olmoe",           "olmoe-tiny",        "olmoe_renorm",
+    "qwen2_moe",       "qwen3_moe",         "tokenizers/deepseek3",
+    "tokenizers/gpt2", "tokenizers/llama3", "tokenizers/o200k",
     "tokenizers/qwen",
 };
 

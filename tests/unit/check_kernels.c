@@ -525,6 +525,25 @@ START_TEST(experts_agree_over_their_tiles)
 }
 END_TEST
 
+/* Small whole numbers: every sum is exact; the sigmoid of 0 is 1/2, of ln 3 3/4. */
+START_TEST(rows_are_added)
+{
+    float x[] = {1, 2, 3, 4, 5, 6};
+    const float bias[] = {10, 20, 30}, y[] = {1, 1, 2, 2, 3, 3};
+    moe_add_bias(2, 3, bias, x);
+    static const float with_bias[] = {11, 22, 33, 14, 25, 36};
+    ck_assert_mem_eq(x, with_bias, sizeof(x));
+    moe_add_scaled(6, -2, y, x);
+    static const float scaled[] = {9, 20, 29, 10, 19, 30};
+    ck_assert_mem_eq(x, scaled, sizeof(x));
+    const float logits[] = {0, logf(3)};
+    static const float gated[] = {9.5F, 20.5F, 30, 11.5F, 21.25F, 32.25F};
+    moe_add_gated(2, 3, logits, y, x);
+    for (size_t i = 0; i < 6; i++)
+        assert_close((double)x[i], (double)gated[i], 1e-6);
+}
+END_TEST
+
 Suite *moe_suite(void)
 {
     Suite *suite = suite_create("kernels");
@@ -550,6 +569,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, plans_by_hand);
     tcase_add_test(tests, experts_compute_swiglu);
     tcase_add_loop_test(tests, experts_agree_over_their_tiles, 0, MOE_DTYPE_COUNT);
+    tcase_add_test(tests, rows_are_added);
     suite_add_tcase(suite, tests);
     return suite;
 }
