@@ -89,6 +89,9 @@ static gboolean read_byte_level(MoePretokenizer *pretokenizer, JsonObject *objec
 {
     Step step = {.behavior = ISOLATED, .byte_letters = TRUE};
     gboolean use_regex;
+    /* The letters of the letters: each further step would double the text. */
+    if (moe_pretokenizer_byte_level(pretokenizer))
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: a second ByteLevel step", where);
     return moe_json_get_bool(object, "add_prefix_space", TRUE, where, &step.prefix_space, error) &&
            moe_json_get_bool(object, "use_regex", TRUE, where, &use_regex, error) &&
            add_step(pretokenizer, step, use_regex ? gpt2_pattern : NULL, FALSE, where, error);
