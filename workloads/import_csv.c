@@ -146,7 +146,10 @@ static gboolean sequence_lengths(const Table *table, gint64 n_tokens, GArray *le
         return TRUE;
     }
     guint32 *sequence = (guint32 *)(void *)table->sequence->data;
-    gint64 length = 1;
+    gint64 length = 1, known = 0;
+    while (sequence[known] == G_MAXUINT32) /* tokens without a line before the first with one */
+        known++;
+    sequence[0] = sequence[known];
     for (gint64 t = 1; t <= n_tokens; t++) {
         if (t < n_tokens && sequence[t] == G_MAXUINT32) /* a token without a line */
             sequence[t] = sequence[t - 1];

@@ -26,9 +26,12 @@ static gboolean parse_list(const char *text, const char *where, GArray *lengths,
             return TRUE;
         char *end;
         gint64 length = g_ascii_strtoll(text, &end, 10);
-        if (end == text || (*end != '\0' && strchr(", \t\r\n", *end) == NULL))
-            return moe_fail(error, MOE_ERROR_INPUT, "%s: '%.20s' is not a list of lengths", where,
-                            text);
+        if (end == text || (*end != '\0' && strchr(", \t\r\n", *end) == NULL)) {
+            gsize word = strcspn(text, ", \t\r\n");
+            g_autofree char *shown = g_utf8_make_valid(text, (gssize)MIN(word, 20));
+            return moe_fail(error, MOE_ERROR_INPUT, "%s: '%s' is not the length of a sequence",
+                            where, shown);
+        }
         if (!add_length(lengths, length, where, error))
             return FALSE;
         text = end;
@@ -93,5 +96,8 @@ gboolean moe_import_lengths(const char *specification, GArray *lengths, GError *
     size_t length;
     if (!moe_file_read(specification, LARGEST_FILE, &text, &length, error))
         return FALSE;
+    if (strlen(text) != length)
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: a NUL character; lengths are text",
+                        specification);
     return parse_list(text, specification, lengths, error);
 }

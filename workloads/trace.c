@@ -177,6 +177,9 @@ gboolean moe_trace_check(const MoeTrace *trace, GError **error)
                         trace->n_tokens, trace->n_layers);
     for (int l = 0; l < trace->n_layers; l++) {
         const MoeTraceLayer *layer = &trace->layers[l];
+        if (layer->layer < 0 || layer->layer >= MOE_TRACE_MOST_LAYERS)
+            return moe_fail(error, MOE_ERROR_INPUT, "block %d: a trace has blocks 0 to %d",
+                            layer->layer, MOE_TRACE_MOST_LAYERS - 1);
         if (l > 0 && layer->layer <= trace->layers[l - 1].layer)
             return moe_fail(error, MOE_ERROR_INPUT, "block %d comes after block %d", layer->layer,
                             trace->layers[l - 1].layer);

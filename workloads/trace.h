@@ -70,9 +70,9 @@ void *moe_trace_alloc(MoeTrace *trace, gsize size);
  * the whole trace one step. */
 void moe_trace_set_sequences(MoeTrace *trace, const gint64 *lengths, gsize n_sequences);
 
-/* Checks everything that the layout promises: experts known and distinct within a token, weights
- * finite and not negative, offsets and steps rising and complete, sequences in order with positions
- * that rise. Errors: MOE_ERROR_INPUT with block and token. */
+/* Checks everything that the layout promises: blocks in range and rising, experts known and
+ * distinct within a token, weights finite and not negative, offsets and steps rising and complete,
+ * sequences in order with positions that rise. Errors: MOE_ERROR_INPUT with block and token. */
 gboolean moe_trace_check(const MoeTrace *trace, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Opens, maps and checks. Errors: MOE_ERROR_INPUT; NULL then. */
