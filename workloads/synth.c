@@ -274,6 +274,11 @@ static gboolean check(const MoeSynth *s, GError **error)
                         "synthetic routing: hot_share leaves fewer than top_k %" G_GINT64_FORMAT
                         " experts to choose from",
                         s->top_k);
+    if (s->first_layer + s->layers > MOE_TRACE_MOST_LAYERS)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "synthetic routing: %" G_GINT64_FORMAT " layers from %" G_GINT64_FORMAT
+                        "; a trace has blocks 0 to %d",
+                        s->layers, s->first_layer, MOE_TRACE_MOST_LAYERS - 1);
     if (s->tokens * s->top_k > G_MAXUINT32)
         return moe_fail(error, MOE_ERROR_INPUT,
                         "synthetic routing: more than 2^32 pairs in a block");
