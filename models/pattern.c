@@ -39,7 +39,7 @@ static const char *translate_property(const char *p, gboolean in_set, gboolean n
                                       GString *out)
 {
     const char *end = *p == '{' ? strchr(p, '}') : p;
-    if (end == NULL || *end == '\0')
+    if (end == NULL || *end == '\0' || !g_ascii_isprint(*end)) /* half a character is no name */
         return NULL;
     const char *name = *p == '{' ? p + 1 : p;
     size_t length = *p == '{' ? (size_t)(end - name) : 1;
