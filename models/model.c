@@ -76,6 +76,84 @@ const MoeField moe_model_fields[] = {
     {NULL},
 };
 
+/* --- counting -------------------------------------------------------------------------------- */
+
+gboolean moe_model_has_experts(const MoeModelShape *s, gint64 layer)
+{
+    return layer >= s->first_k_dense_replace &&
+           (s->dense_blocks[layer / 64] >> layer % 64 & 1) == 0;
+}
+
+gint64 moe_model_moe_layers_before(const MoeModelShape *s, gint64 end)
+{
+    gint64 n = 0;
+    for (gint64 layer = 0; layer < end; layer++)
+        n += moe_model_has_experts(s, layer) ? 1 : 0;
+    return n;
+}
+
+gint64 moe_model_moe_layers(const MoeModelShape *s)
+{
+    return moe_model_moe_layers_before(s, s->num_hidden_layers);
+}
+
+gint64 moe_model_first_moe_layer(const MoeModelShape *s)
+{
+    gint64 layer = 0;
+    while (layer < s->num_hidden_layers && !moe_model_has_experts(s, layer))
+        layer++;
+    return layer;
+}
+
+/* In double, which cannot overflow and is exact up to the 2^53 that a shape may have. */
+static double attention_parameters(const MoeModelShape *s)
+{
+    double heads = (double)s->num_attention_heads, hidden = (double)s->hidden_size;
+    if (s->attention == MOE_ATTENTION_GQA)
+        return 2 * hidden * (heads + (double)s->num_key_value_heads) * (double)s->head_dim;
+    double q_width = heads * (double)(s->qk_nope_head_dim + s->qk_rope_head_dim);
+    double q = s->q_lora_rank > 0 ? (double)s->q_lora_rank * (hidden + q_width) : hidden * q_width;
+    double kv = hidden * (double)(s->kv_lora_rank + s->qk_rope_head_dim) +
+                (double)s->kv_lora_rank * heads * (double)(s->qk_nope_head_dim + s->v_head_dim);
+    return q + kv + heads * (double)s->v_head_dim * hidden;
+}
+
+/* With @experts of each block's routed ones, and without the embedding rows. */
+static double count_parameters(const MoeModelShape *s, gint64 experts)
+{
+    double hidden = (double)s->hidden_size, n_moe = (double)moe_model_moe_layers(s);
+    double blocks = (double)s->num_hidden_layers * attention_parameters(s);
+    double dense =
+        ((double)s->num_hidden_layers - n_moe) * 3 * hidden * (double)s->intermediate_size;
+    double router = hidden * (double)s->num_experts;
+    double shared = 3 * hidden * (double)s->shared_expert_intermediate_size;
+    double routed = (double)experts * 3 * hidden * (double)s->moe_intermediate_size;
+    return blocks + dense + n_moe * (router + shared + routed) + (double)s->vocab_size * hidden;
+}
+
+static double count_all(const MoeModelShape *s)
+{
+    double embedding = s->tie_word_embeddings ? 0 : (double)(s->vocab_size * s->hidden_size);
+    return count_parameters(s, s->num_experts) + embedding;
+}
+
+gint64 moe_model_attention_parameters(const MoeModelShape *s)
+{
+    return (gint64)attention_parameters(s);
+}
+
+gint64 moe_model_parameters(const MoeModelShape *s)
+{
+    return (gint64)count_all(s);
+}
+
+gint64 moe_model_active_parameters(const MoeModelShape *s)
+{
+    return (gint64)count_parameters(s, s->num_experts_per_tok);
+}
+
+/* --- checks ---------------------------------------------------------------------------------- */
+
 static gboolean check_attention(const MoeModelShape *s, GError **error)
 {
     if (s->attention == MOE_ATTENTION_GQA) {
@@ -113,8 +191,16 @@ gboolean moe_model_shape_check(const MoeModelShape *s, GError **error)
         return moe_fail(error, MOE_ERROR_INPUT, "no block has experts");
     if (moe_model_moe_layers(s) < s->num_hidden_layers && s->intermediate_size < 1)
         return moe_fail(error, MOE_ERROR_INPUT, "dense blocks need intermediate_size");
-    return check_attention(s, error);
+    if (!check_attention(s, error))
+        return FALSE;
+    if (count_all(s) > 0x1p53)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "these shapes have %.3g parameters; at most 2^53 (9e15) are counted",
+                        count_all(s));
+    return TRUE;
 }
+
+/* --- reading --------------------------------------------------------------------------------- */
 
 static char *folder_name(const char *path)
 {
@@ -192,68 +278,4 @@ void moe_model_free(MoeModel *model)
     g_free(model->source);
     g_free(model->config);
     g_free(model);
-}
-
-gboolean moe_model_has_experts(const MoeModelShape *s, gint64 layer)
-{
-    return layer >= s->first_k_dense_replace &&
-           (s->dense_blocks[layer / 64] >> layer % 64 & 1) == 0;
-}
-
-gint64 moe_model_moe_layers_before(const MoeModelShape *s, gint64 end)
-{
-    gint64 n = 0;
-    for (gint64 layer = 0; layer < end; layer++)
-        n += moe_model_has_experts(s, layer) ? 1 : 0;
-    return n;
-}
-
-gint64 moe_model_moe_layers(const MoeModelShape *s)
-{
-    return moe_model_moe_layers_before(s, s->num_hidden_layers);
-}
-
-gint64 moe_model_first_moe_layer(const MoeModelShape *s)
-{
-    gint64 layer = 0;
-    while (layer < s->num_hidden_layers && !moe_model_has_experts(s, layer))
-        layer++;
-    return layer;
-}
-
-gint64 moe_model_attention_parameters(const MoeModelShape *s)
-{
-    gint64 heads = s->num_attention_heads, hidden = s->hidden_size;
-    if (s->attention == MOE_ATTENTION_GQA)
-        return 2 * hidden * heads * s->head_dim + 2 * hidden * s->num_key_value_heads * s->head_dim;
-    gint64 q_width = heads * (s->qk_nope_head_dim + s->qk_rope_head_dim);
-    gint64 q = s->q_lora_rank > 0 ? s->q_lora_rank * (hidden + q_width) : hidden * q_width;
-    gint64 kv = hidden * (s->kv_lora_rank + s->qk_rope_head_dim) +
-                s->kv_lora_rank * heads * (s->qk_nope_head_dim + s->v_head_dim);
-    return q + kv + heads * s->v_head_dim * hidden;
-}
-
-/* Everything but the routed experts and the embedding rows. */
-static gint64 common_parameters(const MoeModelShape *s)
-{
-    gint64 blocks = s->num_hidden_layers * moe_model_attention_parameters(s);
-    gint64 n_dense = s->num_hidden_layers - moe_model_moe_layers(s);
-    gint64 dense = n_dense * 3 * s->hidden_size * s->intermediate_size;
-    gint64 router = s->hidden_size * s->num_experts;
-    gint64 shared = 3 * s->hidden_size * s->shared_expert_intermediate_size;
-    return blocks + dense + moe_model_moe_layers(s) * (router + shared) +
-           s->vocab_size * s->hidden_size;
-}
-
-gint64 moe_model_parameters(const MoeModelShape *s)
-{
-    gint64 expert = 3 * s->hidden_size * s->moe_intermediate_size;
-    gint64 embedding = s->tie_word_embeddings ? 0 : s->vocab_size * s->hidden_size;
-    return common_parameters(s) + moe_model_moe_layers(s) * s->num_experts * expert + embedding;
-}
-
-gint64 moe_model_active_parameters(const MoeModelShape *s)
-{
-    gint64 expert = 3 * s->hidden_size * s->moe_intermediate_size;
-    return common_parameters(s) + moe_model_moe_layers(s) * s->num_experts_per_tok * expert;
 }

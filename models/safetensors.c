@@ -344,7 +344,7 @@ static char *make_header(const GPtrArray *order, const char *const *metadata)
     }
     json_builder_end_object(builder);
     g_autoptr(JsonNode) root = json_builder_get_root(builder);
-    g_autofree char *text = json_to_string(root, FALSE);
+    g_autofree char *text = moe_json_print_compact(root);
     /* Padded with blanks so that the data begin at a multiple of eight. */
     return g_strdup_printf("%s%*s", text, (int)(-strlen(text) % 8), "");
 }

@@ -42,12 +42,14 @@ static gboolean read_type(MoeNpy *array, const char *text, const char *path, GEr
     gboolean known = kind != NULL && *kind != '\0' && text[4] == '\'' &&
                      (size == 1 || size == 2 || size == 4 || size == 8) &&
                      (*kind != 'f' || size > 1);
-    if (!known || (text[1] != '<' && text[1] != '|' && size > 1))
+    if (!known || (text[1] != '<' && text[1] != '|' && size > 1)) {
+        g_autofree char *shown = g_utf8_make_valid(text, (gssize)MIN(strcspn(text, ",}"), 40));
         return moe_fail(
             error, MOE_ERROR_INPUT,
-            "%s: header: the type %.*s is not read; little-endian integers and floats are "
+            "%s: header: the type %s is not read; little-endian integers and floats are "
             "(array.astype('<i4'))",
-            path, (int)strcspn(text, ",}"), text);
+            path, shown);
+    }
     array->kind = (MoeNpyKind)(kind - kinds);
     array->size = size;
     return TRUE;

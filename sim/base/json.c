@@ -269,14 +269,16 @@ gboolean moe_json_is_null(JsonObject *object, const char *key)
     return node == NULL || JSON_NODE_HOLDS_NULL(node);
 }
 
-/* json-glib prints 1e-6 as "1e-06.0", which is no JSON: takes the ".0" away behind an exponent. */
-static void mend_exponents(char *text)
+/* What json-glib's generator makes is not always JSON: it leaves U+001F and bytes that are not
+ * UTF-8 as they are, and prints 1e-6 as "1e-06.0". */
+static char *repair(const char *text)
 {
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
     gboolean in_string = FALSE, exponent = FALSE;
-    char *out = text;
-    for (const char *p = text; *p != '\0'; p++) {
+    GString *out = g_string_sized_new(strlen(valid));
+    for (const char *p = valid; *p != '\0'; p++) {
         if (in_string && *p == '\\') {
-            *out++ = *p++;
+            g_string_append_c(out, *p++);
         } else if (*p == '"') {
             in_string = !in_string;
         } else if (!in_string && exponent && p[0] == '.' && p[1] == '0') {
@@ -284,9 +286,12 @@ static void mend_exponents(char *text)
             continue;
         }
         exponent = !in_string && (*p == 'e' || (exponent && strchr("+-0123456789", *p) != NULL));
-        *out++ = *p;
+        if (*p == 0x1F)
+            g_string_append(out, "\\u001f");
+        else
+            g_string_append_c(out, *p);
     }
-    *out = '\0';
+    return g_string_free(out, FALSE);
 }
 
 char *moe_json_print(JsonNode *root)
@@ -296,6 +301,12 @@ char *moe_json_print(JsonNode *root)
     json_generator_set_indent(generator, 2);
     json_generator_set_root(generator, root);
     g_autofree char *text = json_generator_to_data(generator, NULL);
-    mend_exponents(text);
-    return g_strconcat(text, "\n", NULL);
+    g_autofree char *repaired = repair(text);
+    return g_strconcat(repaired, "\n", NULL);
+}
+
+char *moe_json_print_compact(JsonNode *root)
+{
+    g_autofree char *text = json_to_string(root, FALSE);
+    return repair(text);
 }

@@ -65,7 +65,9 @@ gboolean moe_json_get_bool(JsonObject *object, const char *key, gboolean fallbac
 /* True when @key is absent or null. */
 gboolean moe_json_is_null(JsonObject *object, const char *key);
 
-/* Prints @root with two-space indentation and a final newline. Free with g_free(). */
+/* Prints @root with two-space indentation and a final newline, or on one line without any. What is
+ * not UTF-8 in a string, such as the name of a file, becomes U+FFFD. Free with g_free(). */
 char *moe_json_print(JsonNode *root);
+char *moe_json_print_compact(JsonNode *root);
 
 #endif

@@ -508,7 +508,8 @@ END_TEST
 /* json-glib alone prints the first as 1e-06.0. */
 START_TEST(prints_numbers_that_are_json)
 {
-    static const char text[] = "[1e-6, 1e+300, 0.1, 2.0, \"1e-6.0 \\\" 1e-6.0\", true]";
+    static const char text[] =
+        "[1e-6, 1e+300, 0.1, 2.0, \"1e-6.0 \\\" 1e-6.0\", true, \"\\u001f\"]";
     g_autoptr(GError) error = NULL;
     g_autoptr(MoeJson) json = moe_json_parse(text, sizeof(text) - 1, "t", &error);
     g_autofree char *printed = moe_json_print(moe_json_root(json));
@@ -519,6 +520,7 @@ START_TEST(prints_numbers_that_are_json)
     for (guint i = 0; i < G_N_ELEMENTS(expected); i++)
         ck_assert(json_array_get_double_element(array, i) == expected[i]);
     ck_assert_str_eq(json_array_get_string_element(array, 4), "1e-6.0 \" 1e-6.0");
+    ck_assert_str_eq(json_array_get_string_element(array, 6), "\x1f");
 }
 END_TEST
 

@@ -237,6 +237,16 @@ START_TEST(refuses_what_cannot_be)
 }
 END_TEST
 
+START_TEST(refuses_blocks_beyond_a_trace)
+{
+    MoeSynth s = synth_of("uniform");
+    s.first_layer = MOE_TRACE_MOST_LAYERS - 1;
+    g_autoptr(GError) error = NULL;
+    ck_assert_ptr_null(moe_synth(&s, NULL, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "2 layers from 4095; a trace has blocks 0 to 4095");
+}
+END_TEST
+
 Suite *moe_suite(void)
 {
     Suite *suite = suite_create("synth");
@@ -250,6 +260,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, rotating_moves_on);
     tcase_add_test(tests, ragged_lengths_are_log_normal);
     tcase_add_loop_test(tests, refuses_what_cannot_be, 0, (int)G_N_ELEMENTS(bad));
+    tcase_add_test(tests, refuses_blocks_beyond_a_trace);
     suite_add_tcase(suite, tests);
     return suite;
 }
