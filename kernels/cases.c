@@ -59,6 +59,24 @@ static void ref_norm(MoeCase *c)
     moe_rmsnorm_ref(c->shape.T, c->shape.H, c->a, c->weights, 1e-5F, c->ref);
 }
 
+static void inputs_layernorm(MoeCase *c)
+{
+    inputs_norm(c);
+    c->b = c->shape.T % 3 == 0 ? NULL : moe_case_floats(c, c->shape.H);
+    for (size_t i = 0; i < c->shape.T * c->shape.H; i++)
+        c->a[i] += 3; /* a mean worth taking off */
+}
+
+static void run_layernorm(MoeCase *c)
+{
+    moe_layernorm(c->shape.T, c->shape.H, c->a, c->weights, c->b, 1e-5F, c->out);
+}
+
+static void ref_layernorm(MoeCase *c)
+{
+    moe_layernorm_ref(c->shape.T, c->shape.H, c->a, c->weights, c->b, 1e-5F, c->ref);
+}
+
 static double flop_norm(const MoeCaseShape *s)
 {
     return 4 * (double)s->T * (double)s->H;
@@ -77,6 +95,12 @@ static void draw_rope(uint64_t *state, MoeCaseShape *s)
     s->Q = moe_case_between(state, 1, 5);
     s->D = 2 * moe_case_between(state, 1, 40);
     s->H = 2 * moe_case_between(state, 1, s->D / 2); /* rotated */
+    s->K = moe_case_between(state, 0, 1);            /* neighbours */
+}
+
+static MoeRopePairs pairs_of(const MoeCaseShape *s)
+{
+    return s->K == 0 ? MOE_ROPE_HALVES : MOE_ROPE_NEIGHBOURS;
 }
 
 static void inputs_rope(MoeCase *c)
@@ -89,20 +113,25 @@ static void inputs_rope(MoeCase *c)
         c->positions[t] = (uint32_t)moe_case_between(&c->shape.seed, 0, s->T - 1);
     c->b = moe_case_own(c, s->T * s->H / 2 * sizeof(float));
     c->c = moe_case_own(c, s->T * s->H / 2 * sizeof(float));
-    moe_rope_table(s->T, s->H, THETA, c->b, c->c);
+    const MoeRopeScaling scaling = {.kind = MOE_ROPE_DEFAULT, .theta = THETA};
+    c->weights = moe_case_own(c, s->H / 2 * sizeof(float));
+    moe_rope_frequencies(s->H, &scaling, c->weights);
+    moe_rope_table(s->T, s->H, c->weights, 1, c->b, c->c);
     moe_case_outputs(c, n);
 }
 
 static void run_rope(MoeCase *c)
 {
     memcpy(c->out, c->a, c->n_out * sizeof(float));
-    moe_rope_half(c->shape.T, c->shape.Q, c->shape.D, c->shape.H, c->positions, c->b, c->c, c->out);
+    const MoeCaseShape *s = &c->shape;
+    moe_rope(s->T, s->Q, s->D, s->H, pairs_of(s), c->positions, c->b, c->c, c->out);
 }
 
 static void ref_rope(MoeCase *c)
 {
     memcpy(c->ref, c->a, c->n_out * sizeof(float));
-    moe_rope_half_ref(c->shape.T, c->shape.Q, c->shape.D, c->shape.H, c->positions, THETA, c->ref);
+    const MoeCaseShape *s = &c->shape;
+    moe_rope_ref(s->T, s->Q, s->D, s->H, pairs_of(s), c->positions, c->weights, c->ref);
 }
 
 static double flop_rope(const MoeCaseShape *s)
@@ -398,6 +427,8 @@ static double bytes_ffn(const MoeCaseShape *s)
 static const MoeKernel kernels[] = {
     {"rmsnorm", 2e-6, "float sums of up to 300 squares", draw_norm, inputs_norm, run_norm, ref_norm,
      flop_norm, bytes_norm},
+    {"layernorm", 2e-5, "differences of floats of 4 that are close", draw_norm, inputs_layernorm,
+     run_layernorm, ref_layernorm, flop_norm, bytes_norm},
     {"rope", 5e-7, "two float products and a sum", draw_rope, inputs_rope, run_rope, ref_rope,
      flop_rope, bytes_rope},
     {"linear", 2e-6, "float sums of up to 300 products", draw_linear, inputs_linear, run_linear,

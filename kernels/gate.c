@@ -217,6 +217,10 @@ MOE_CLONES static void plain_rows(size_t T, size_t E, size_t K, const float *log
 void moe_gate(size_t T, size_t E, size_t K, const float *restrict logits, const MoeGate *gate,
               uint16_t *restrict experts, float *restrict weights)
 {
+    if (gate->score == MOE_SCORE_SPARSEMIXER) {
+        moe_gate_sparsemixer(T, E, logits, gate, experts, weights);
+        return;
+    }
     int plain = gate->bias == NULL && gate->groups <= 1;
 #pragma omp parallel
     {

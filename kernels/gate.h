@@ -16,8 +16,9 @@
 #include <stdint.h>
 
 typedef enum {
-    MOE_SCORE_SOFTMAX, /* over all experts */
-    MOE_SCORE_SIGMOID, /* of each */
+    MOE_SCORE_SOFTMAX,     /* over all experts */
+    MOE_SCORE_SIGMOID,     /* of each */
+    MOE_SCORE_SPARSEMIXER, /* moe_gate_sparsemixer(); of what follows, @jitter and @scale alone */
 } MoeScore;
 
 /* A router's rule. Zeroes but for @scale are the plain one. */
@@ -30,7 +31,8 @@ typedef struct {
     float masked;      /* what the scores of the other groups become: -INFINITY, or 0 */
     int renormalise;   /* the chosen weights divided by (their sum + epsilon) */
     float epsilon;
-    float scale; /* of the weights, at the end */
+    float scale;  /* of the weights, at the end */
+    float jitter; /* sparsemixer: logits farther than 2 * jitter from the best are left out */
 } MoeGate;
 
 /* s = score(logits[t]); c = s + bias, c = masked outside the best top_groups groups
@@ -53,5 +55,19 @@ void moe_gate(size_t T, size_t E, size_t K, const float *restrict logits, const 
  * comparison, as the definition of a tie. */
 void moe_gate_ref(size_t T, size_t E, size_t K, const float *logits, const MoeGate *gate,
                   uint16_t *experts, float *weights);
+
+/* Phi-3.5-MoE's gate (Liu et al., 2024, arXiv 2409.12136; Hugging Face transformers' sparsemixer()
+ * outside training). Twice, the second time without the expert that the first chose:
+ *
+ *   m = max l[e];  S = {e: not (m - l[e]) / max(|l[e]|, m) > 2 * jitter}
+ *   expert: the first with l = m;  weight: scale / sum over S of exp(l[e] - m)
+ *
+ * logits [T, E] finite; experts, weights [T, 2], in the order of falling weights; 2 <= E <= 65535. */
+void moe_gate_sparsemixer(size_t T, size_t E, const float *restrict logits, const MoeGate *gate,
+                          uint16_t *restrict experts, float *restrict weights);
+
+/* The same in double precision, over sorted logits; the oracle. */
+void moe_gate_sparsemixer_ref(size_t T, size_t E, const float *logits, const MoeGate *gate,
+                              uint16_t *experts, float *weights);
 
 #endif

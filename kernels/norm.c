@@ -24,7 +24,7 @@ MOE_CLONES static void norm_rows(size_t T, size_t H, const float *x, const float
             total += x[h] * x[h];
         float scale = 1 / sqrtf(total / (float)H + eps);
         for (h = 0; h < H; h++)
-            out[h] = x[h] * scale * weight[h];
+            out[h] = x[h] * scale * (weight != NULL ? weight[h] : 1);
     }
 }
 
@@ -33,6 +33,30 @@ void moe_rmsnorm(size_t T, size_t H, const float *x, const float *weight, float 
 #pragma omp parallel for schedule(static)
     for (size_t t = 0; t < T; t += ROWS)
         norm_rows(T - t < ROWS ? T - t : ROWS, H, x + t * H, weight, eps, out + t * H);
+}
+
+MOE_CLONES static void layernorm_row(size_t H, const float *x, const float *weight,
+                                     const float *bias, float eps, float *out)
+{
+    double sum = 0, squares = 0;
+    for (size_t h = 0; h < H; h++)
+        sum += (double)x[h];
+    float mean = (float)(sum / (double)H);
+    for (size_t h = 0; h < H; h++) {
+        float d = x[h] - mean;
+        squares += (double)(d * d);
+    }
+    float scale = 1 / sqrtf((float)(squares / (double)H) + eps);
+    for (size_t h = 0; h < H; h++)
+        out[h] = (x[h] - mean) * scale * weight[h] + (bias != NULL ? bias[h] : 0);
+}
+
+void moe_layernorm(size_t T, size_t H, const float *x, const float *weight, const float *bias,
+                   float eps, float *out)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t t = 0; t < T; t++)
+        layernorm_row(H, x + t * H, weight, bias, eps, out + t * H);
 }
 
 void moe_clip(size_t n, float limit, float *x)
@@ -48,6 +72,13 @@ void moe_add_bias(size_t T, size_t N, const float *restrict bias, float *restric
     for (size_t t = 0; t < T; t++)
         for (size_t i = 0; i < N; i++)
             x[t * N + i] += bias[i];
+}
+
+void moe_scale(size_t n, float scale, float *x)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++)
+        x[i] *= scale;
 }
 
 void moe_add_scaled(size_t n, float scale, const float *restrict y, float *restrict x)
@@ -76,6 +107,22 @@ void moe_rmsnorm_ref(size_t T, size_t H, const float *x, const float *weight, fl
             sum += (double)x[t * H + h] * x[t * H + h];
         double scale = 1 / sqrt(sum / (double)H + eps);
         for (size_t h = 0; h < H; h++)
-            out[t * H + h] = (float)(x[t * H + h] * scale * weight[h]);
+            out[t * H + h] = (float)(x[t * H + h] * scale * (weight != NULL ? weight[h] : 1));
+    }
+}
+
+void moe_layernorm_ref(size_t T, size_t H, const float *x, const float *weight, const float *bias,
+                       float eps, float *out)
+{
+    for (size_t t = 0; t < T; t++) {
+        double mean = 0, variance = 0;
+        for (size_t h = 0; h < H; h++)
+            mean += (double)x[t * H + h] / (double)H;
+        for (size_t h = 0; h < H; h++)
+            variance += pow((double)x[t * H + h] - mean, 2) / (double)H;
+        for (size_t h = 0; h < H; h++)
+            out[t * H + h] = (float)(((double)x[t * H + h] - mean) / sqrt(variance + (double)eps) *
+                                         (double)weight[h] +
+                                     (bias != NULL ? (double)bias[h] : 0));
     }
 }

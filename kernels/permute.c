@@ -40,7 +40,7 @@ MOE_CLONES static void combine_rows(size_t T, size_t K, size_t H, const float *r
     for (size_t t = 0; t < T; t++) {
         for (size_t j = 0; j < K; j++) {
             const float *row = rows + slots[t * K + j] * H;
-            float weight = weights[t * K + j];
+            float weight = weights != NULL ? weights[t * K + j] : 1;
             for (size_t h = 0; h < H; h++)
                 y[t * H + h] += weight * row[h];
         }
@@ -53,8 +53,17 @@ void moe_combine_rows(size_t T, size_t K, size_t H, const float *restrict rows,
 {
 #pragma omp parallel for schedule(static)
     for (size_t t = 0; t < T; t += ROWS)
-        combine_rows(T - t < ROWS ? T - t : ROWS, K, H, rows, slots + t * K, weights + t * K,
-                     y + t * H);
+        combine_rows(T - t < ROWS ? T - t : ROWS, K, H, rows, slots + t * K,
+                     weights != NULL ? weights + t * K : NULL, y + t * H);
+}
+
+void moe_scale_rows(size_t T, size_t K, size_t H, const uint32_t *restrict slots,
+                    const float *restrict weights, float *restrict rows)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t p = 0; p < T * K; p++)
+        for (size_t h = 0; h < H; h++)
+            rows[slots[p] * H + h] *= weights[p];
 }
 
 void moe_permute_plan_ref(size_t T, size_t K, size_t E, const uint16_t *experts, uint32_t *offsets,
@@ -87,7 +96,8 @@ void moe_combine_rows_ref(size_t T, size_t K, size_t H, const float *rows, const
         for (size_t h = 0; h < H; h++) {
             double sum = y[t * H + h];
             for (size_t j = 0; j < K; j++)
-                sum += (double)weights[t * K + j] * rows[slots[t * K + j] * H + h];
+                sum += (weights != NULL ? (double)weights[t * K + j] : 1) *
+                       rows[slots[t * K + j] * H + h];
             y[t * H + h] = (float)sum;
         }
     }

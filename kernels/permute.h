@@ -23,10 +23,15 @@ void moe_permute_rows(size_t T, size_t K, size_t H, const float *restrict x,
 
 /* Adds each token's weighted rows to y, in the order of its experts:
  * y[t] += sum over j of weights[t*K + j] * rows[slots[t*K + j]].
- * rows [T*K, H]; weights [T, K]; y [T, H]. Work: 2*T*K*H FLOP. */
+ * rows [T*K, H]; weights [T, K], or NULL: all ones; y [T, H]. Work: 2*T*K*H FLOP. */
 void moe_combine_rows(size_t T, size_t K, size_t H, const float *restrict rows,
                       const uint32_t *restrict slots, const float *restrict weights,
                       float *restrict y);
+
+/* Multiplies each pair's row by its weight, in place: rows[slots[t*K + j]] *= weights[t*K + j].
+ * rows [T*K, H]; weights [T, K]. */
+void moe_scale_rows(size_t T, size_t K, size_t H, const uint32_t *restrict slots,
+                    const float *restrict weights, float *restrict rows);
 
 /* The same, slowly: the plan by scanning for each expert, the sum in double precision; the oracles.
  */

@@ -6,20 +6,17 @@
 #include <string.h>
 
 static const MoeFamily *const families[] = {
-    &moe_family_dots1,   &moe_family_flex_olmo,  &moe_family_glm4_moe,
-    &moe_family_hunyuan, &moe_family_minimax_m2, &moe_family_mixtral,
-    &moe_family_olmoe,   &moe_family_qwen2_moe,  &moe_family_qwen3_moe,
+    &moe_family_deepseek_v2,   &moe_family_deepseek_v3, &moe_family_dots1,
+    &moe_family_ernie4_5,      &moe_family_flex_olmo,   &moe_family_glm4_moe,
+    &moe_family_glm4_moe_lite, &moe_family_hunyuan,     &moe_family_longcat_flash,
+    &moe_family_mimo_v2_flash, &moe_family_minimax_m2,  &moe_family_mixtral,
+    &moe_family_olmoe,         &moe_family_phimoe,      &moe_family_qwen2_moe,
+    &moe_family_qwen3_moe,
 };
 
 /* What every family reads beside its own fields. */
 typedef struct {
-    double rope_theta, partial_rotary_factor;
-    char *rope_type;
-} RopeParameters;
-
-typedef struct {
     MoeConfig config; /* first: the families' fields count from it */
-    RopeParameters rope;
     int hidden_act;
 } File;
 
@@ -29,21 +26,12 @@ static const char *const *activations(void)
     return names;
 }
 
-#define ROPE_AT(MEMBER) offsetof(RopeParameters, MEMBER)
-static const MoeField rope_fields[] = {
-    {"rope_theta", MOE_FIELD_NUMBER, ROPE_AT(rope_theta), "", .min = 1, .max = 1e12},
-    {"rope_type", MOE_FIELD_STRING, ROPE_AT(rope_type), "default"},
-    {"partial_rotary_factor", MOE_FIELD_NUMBER, ROPE_AT(partial_rotary_factor), "", .min = 1e-3,
-     .max = 1},
-    {NULL},
-};
-
 static const MoeField common_fields[] = {
     MOE_CONFIG_NUMBER("rope_theta", rope_theta, "", 1, 1e12),
-    {"rope_parameters", MOE_FIELD_MAP, offsetof(File, rope), .fields = rope_fields},
+    {"rope_parameters", MOE_FIELD_IGNORED}, /* read by moe_rope_read() */
+    {"rope_scaling", MOE_FIELD_IGNORED},
     {"hidden_act", MOE_FIELD_CHOICE, offsetof(File, hidden_act), "silu", .choices = activations},
     MOE_CONFIG_BOOL("tie_word_embeddings", tie_word_embeddings, "false"),
-    {"rope_scaling", MOE_FIELD_IGNORED}, /* refused below unless null */
     /* What says nothing about the forward pass. */
     {"attention_dropout", MOE_FIELD_IGNORED},
     {"_name_or_path", MOE_FIELD_IGNORED},
@@ -78,7 +66,8 @@ const MoeFamily *moe_family_find(const MoeNode *config, GError **error)
         return NULL;
     }
     for (size_t i = 0; i < G_N_ELEMENTS(families); i++)
-        if (strcmp(families[i]->model_type, type->text) == 0)
+        if (strcmp(families[i]->model_type, type->text) == 0 ||
+            (families[i]->aliases != NULL && g_strv_contains(families[i]->aliases, type->text)))
             return families[i];
     g_autofree char *all = g_strjoinv(", ", (char **)moe_family_names());
     moe_node_fail(type, error, "model_type: the family '%s' is not supported; supported: %s",
@@ -97,40 +86,128 @@ static gboolean read_file(const MoeFamily *family, const MoeNode *root, File *fi
                            error);
 }
 
-static gboolean check_rope(const MoeFamily *family, const MoeNode *root, const File *file,
-                           GError **error)
+gboolean moe_config_only(const MoeNode *root, const char *key, const char *value,
+                         const MoeFamily *family, GError **error)
 {
-    const MoeNode *scaling = moe_node_get(root, "rope_scaling");
-    if (scaling != NULL && !moe_node_is_null(scaling))
-        return moe_node_fail(scaling, error, "rope_scaling: %s is supported without it (null)",
-                             family->title);
-    if (g_strcmp0(file->rope.rope_type, "default") != 0)
-        return moe_node_fail(root, error,
-                             "rope_parameters: rope_type '%s' is not supported; 'default' is",
-                             file->rope.rope_type);
+    const MoeNode *node = moe_node_get(root, key);
+    if (node == NULL || moe_node_is_null(node) ||
+        (node->kind == MOE_NODE_SCALAR && strcmp(node->text, value) == 0))
+        return TRUE;
+    g_autofree char *what = moe_node_describe(node);
+    return moe_node_fail(node, error, "%s: %s is not supported for %s; %s is", key, what,
+                         family->title, value);
+}
+
+gboolean moe_block_set_has(const MoeBlockSet *set, gint64 block)
+{
+    return (set->words[block / 64] >> block % 64 & 1) != 0;
+}
+
+void moe_block_set_put(MoeBlockSet *set, gint64 block, gboolean in)
+{
+    guint64 bit = G_GUINT64_CONSTANT(1) << block % 64;
+    set->words[block / 64] = in ? set->words[block / 64] | bit : set->words[block / 64] & ~bit;
+}
+
+gboolean moe_config_mark(const MoeNode *root, const char *key, const char *in, const char *out,
+                         const MoeConfig *config, MoeBlockSet *set, GError **error)
+{
+    const MoeNode *list = moe_node_get(root, key);
+    if (list == NULL || moe_node_is_null(list))
+        return TRUE;
+    if (list->kind != MOE_NODE_LIST || list->items->len != config->num_hidden_layers)
+        return moe_node_fail(
+            list, error, "%s: not a list of one value for each of the %" G_GINT64_FORMAT " blocks",
+            key, config->num_hidden_layers);
+    for (guint l = 0; l < list->items->len; l++) {
+        const MoeNode *item = g_ptr_array_index(list->items, l);
+        const char *text = item->kind == MOE_NODE_SCALAR ? item->text : "";
+        if (strcmp(text, in) != 0 && strcmp(text, out) != 0)
+            return moe_node_fail(item, error, "%s: neither %s nor %s", key, in, out);
+        moe_block_set_put(set, l, strcmp(text, in) == 0);
+    }
     return TRUE;
 }
 
-/* The newer files say rope_parameters.rope_theta, the older rope_theta. */
-static double first_known(double a, double b, double fallback)
+gboolean moe_config_mark_indices(const MoeNode *root, const char *key, const MoeConfig *config,
+                                 MoeBlockSet *set, GError **error)
 {
-    return !isnan(a) ? a : !isnan(b) ? b : fallback;
+    const MoeNode *list = moe_node_get(root, key);
+    if (list == NULL || moe_node_is_null(list))
+        return TRUE;
+    if (list->kind != MOE_NODE_LIST)
+        return moe_node_fail(list, error, "%s: not a list of blocks' indices", key);
+    for (guint i = 0; i < list->items->len; i++) {
+        const MoeNode *item = g_ptr_array_index(list->items, i);
+        guint64 l;
+        if (item->kind != MOE_NODE_SCALAR ||
+            !g_ascii_string_to_unsigned(item->text, 10, 0, (guint64)config->num_hidden_layers - 1,
+                                        &l, NULL))
+            return moe_node_fail(item, error, "%s: not the index of a block", key);
+        moe_block_set_put(set, (gint64)l, TRUE);
+    }
+    return TRUE;
+}
+
+static double or_else(double value, double fallback)
+{
+    return isnan(value) ? fallback : value;
 }
 
 static gboolean fill_heads(const MoeNode *root, MoeConfig *c, GError **error)
 {
     if (c->num_key_value_heads == 0)
         c->num_key_value_heads = c->num_attention_heads;
+    if (c->kv_lora_rank > 0)
+        return TRUE; /* head_dim is not MLA's */
     if (c->head_dim == 0 && c->hidden_size % c->num_attention_heads != 0)
         return moe_node_fail(root, error,
                              "hidden_size: %" G_GINT64_FORMAT
                              " is not a multiple of num_attention_heads %" G_GINT64_FORMAT,
                              c->hidden_size, c->num_attention_heads);
-    const char *key = c->head_dim == 0 ? "hidden_size" : "head_dim";
     if (c->head_dim == 0)
         c->head_dim = c->hidden_size / c->num_attention_heads;
-    if (moe_config_rotary_dim(c) % 2 != 0 || moe_config_rotary_dim(c) == 0)
-        return moe_node_fail(root, error, "%s: RoPE needs heads of even width", key);
+    if (c->v_head_dim == 0)
+        c->v_head_dim = c->head_dim;
+    return TRUE;
+}
+
+/* What local blocks do not say is as in the others. */
+static gboolean fill_local(const MoeNode *root, MoeConfig *c, GError **error)
+{
+    c->local_key_value_heads =
+        c->local_key_value_heads > 0 ? c->local_key_value_heads : c->num_key_value_heads;
+    c->local_head_dim = c->local_head_dim > 0 ? c->local_head_dim : c->head_dim;
+    c->local_v_head_dim = c->local_v_head_dim > 0 ? c->local_v_head_dim : c->v_head_dim;
+    c->local_rope_theta = or_else(c->local_rope_theta, c->rope_theta);
+    if (c->local_key_value_heads == c->num_key_value_heads ||
+        c->num_attention_heads % c->local_key_value_heads == 0)
+        return TRUE;
+    return moe_node_fail(root, error,
+                         "num_attention_heads: %" G_GINT64_FORMAT
+                         " is not a multiple of the %" G_GINT64_FORMAT
+                         " key/value heads of blocks with a window",
+                         c->num_attention_heads, c->local_key_value_heads);
+}
+
+static gboolean read_ropes(const MoeNode *root, MoeConfig *c, GError **error)
+{
+    gboolean mla = c->kv_lora_rank > 0;
+    for (int local = 0; local < 2; local++) {
+        const MoeRopeContext context = {
+            .theta = local ? c->local_rope_theta : c->rope_theta,
+            .partial = mla ? NAN : c->partial_rotary_factor,
+            .head_dim = mla     ? c->qk_rope_head_dim
+                        : local ? c->local_head_dim
+                                : c->head_dim,
+            .original = c->original_max_position_embeddings,
+            .context = c->max_position_embeddings,
+            .rotary_dim = c->rotary_dim,
+        };
+        if (!moe_rope_read(root, local ? "sliding_attention" : "full_attention", &context,
+                           &c->ropes[local], error))
+            return FALSE;
+    }
     return TRUE;
 }
 
@@ -149,24 +226,13 @@ static gboolean check_groups(const MoeNode *root, const MoeConfig *c, GError **e
     return TRUE;
 }
 
-/* Blocks that Qwen's decoder_sparse_step and mlp_only_layers leave without experts. */
-static gboolean fill_dense_blocks(const MoeNode *root, const MoeConfig *c, MoeModelShape *shape,
-                                  GError **error)
+/* Blocks that first_k_dense_replace and Qwen's decoder_sparse_step leave without experts. */
+static void fill_dense_blocks(MoeConfig *c)
 {
-    for (gint64 l = 0; l < c->num_hidden_layers && c->decoder_sparse_step > 1; l++)
-        if ((l + 1) % c->decoder_sparse_step != 0)
-            shape->dense_blocks[l / 64] |= G_GUINT64_CONSTANT(1) << l % 64;
-    const MoeNode *list = moe_node_get(root, "mlp_only_layers");
-    for (guint i = 0; list != NULL && list->kind == MOE_NODE_LIST && i < list->items->len; i++) {
-        const MoeNode *item = g_ptr_array_index(list->items, i);
-        guint64 l;
-        if (item->kind != MOE_NODE_SCALAR ||
-            !g_ascii_string_to_unsigned(item->text, 10, 0, (guint64)c->num_hidden_layers - 1, &l,
-                                        NULL))
-            return moe_node_fail(item, error, "mlp_only_layers: not the index of a block");
-        shape->dense_blocks[l / 64] |= G_GUINT64_CONSTANT(1) << l % 64;
-    }
-    return TRUE;
+    for (gint64 l = 0; l < c->num_hidden_layers; l++)
+        if (l < c->first_k_dense_replace ||
+            (c->decoder_sparse_step > 1 && (l + 1) % c->decoder_sparse_step != 0))
+            moe_block_set_put(&c->dense, l, TRUE);
 }
 
 static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
@@ -176,11 +242,18 @@ static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
         .hidden_size = c->hidden_size,
         .num_hidden_layers = c->num_hidden_layers,
         .vocab_size = c->vocab_size,
-        .attention = MOE_ATTENTION_GQA,
+        .attention = c->kv_lora_rank > 0 ? MOE_ATTENTION_MLA : MOE_ATTENTION_GQA,
         .num_attention_heads = c->num_attention_heads,
         .num_key_value_heads = c->num_key_value_heads,
         .head_dim = c->head_dim,
+        .q_lora_rank = c->q_lora_rank,
+        .kv_lora_rank = c->kv_lora_rank,
+        .qk_nope_head_dim = c->qk_nope_head_dim,
+        .qk_rope_head_dim = c->qk_rope_head_dim,
+        .v_head_dim = c->v_head_dim,
+        .attentions_per_block = c->parts,
         .num_experts = c->num_experts,
+        .identity_experts = c->identity_experts,
         .num_experts_per_tok = c->num_experts_per_tok,
         .moe_intermediate_size = width,
         .shared_expert_intermediate_size =
@@ -190,32 +263,48 @@ static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
         .max_position_embeddings = c->max_position_embeddings,
         .tie_word_embeddings = c->tie_word_embeddings,
     };
+    memcpy(shape->dense_blocks, c->dense.words, sizeof(shape->dense_blocks));
 }
 
-gint64 moe_config_rotary_dim(const MoeConfig *config)
+/* What config.json leaves out, where zero is not what that means. */
+static void fill_defaults(MoeConfig *c)
 {
-    return (gint64)((double)config->head_dim * config->partial_rotary_factor);
+    c->routed_scaling_factor = or_else(c->routed_scaling_factor, 1);
+    c->embedding_multiplier = or_else(c->embedding_multiplier, 1);
+    c->residual_multiplier = or_else(c->residual_multiplier, 1);
+    c->logits_scaling = or_else(c->logits_scaling, 1);
+    c->attention_value_scale = or_else(c->attention_value_scale, 1);
+    c->parts = MAX(c->parts, 1);
+    for (int i = 0; i < 2; i++)
+        c->latent_scale[i] = c->latent_scale[i] > 0 ? c->latent_scale[i] : 1;
 }
 
 gboolean moe_family_configure(const MoeNode *root, MoeModel *model, GError **error)
 {
     const MoeFamily *family = model->family;
-    File file = {.config = {.routed_scaling_factor = NAN, .partial_rotary_factor = NAN}};
+    File file = {.config = {.routed_scaling_factor = NAN,
+                            .partial_rotary_factor = NAN,
+                            .rope_theta = NAN,
+                            .local_rope_theta = NAN,
+                            .embedding_multiplier = NAN,
+                            .residual_multiplier = NAN,
+                            .attention_multiplier = NAN,
+                            .logits_scaling = NAN,
+                            .attention_value_scale = NAN}};
     if (!read_file(family, root, &file, error))
         return FALSE;
     MoeConfig *config = g_memdup2(&file.config, sizeof(*config));
     model->config = config;
-    gboolean good = check_rope(family, root, &file, error);
-    g_free(file.rope.rope_type);
-    config->rope_theta = first_known(config->rope_theta, file.rope.rope_theta, 10000);
-    config->partial_rotary_factor =
-        first_known(config->partial_rotary_factor, file.rope.partial_rotary_factor, 1);
-    config->routed_scaling_factor = first_known(config->routed_scaling_factor, NAN, 1);
-    if (!good || (family->check != NULL && !family->check(root, config, error)) ||
+    fill_dense_blocks(config);
+    if ((family->check != NULL && !family->check(root, config, error)) ||
+        !moe_config_mark_indices(root, "mlp_only_layers", config, &config->dense, error) ||
         !fill_heads(root, config, error) || !check_groups(root, config, error))
         return FALSE;
+    fill_defaults(config);
+    if (!fill_local(root, config, error) || !read_ropes(root, config, error))
+        return FALSE;
     fill_shape(config, &model->shape);
-    return fill_dense_blocks(root, config, &model->shape, error);
+    return TRUE;
 }
 
 gboolean moe_family_dtype(const MoeNode *config, MoeDtype *dtype_out, GError **error)

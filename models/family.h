@@ -6,67 +6,122 @@
 #ifndef MOE_MODELS_FAMILY_H
 #define MOE_MODELS_FAMILY_H
 
+#include "kernels/attention.h"
 #include "kernels/experts.h"
 #include "kernels/gate.h"
 #include "models/model.h"
+#include "models/rope_config.h"
 #include "models/weights.h"
 
-/* One block, all data borrowed from the weights, but for the array of experts. A matrix or expert
- * whose data is NULL, and a vector that is NULL, are not there. */
+/* The weight of a norm, and the bias where the family's norms are LayerNorms. Weight NULL: there is
+ * no norm. Borrowed. */
 typedef struct {
-    /* attention: x += post_norm(o attention(...) + o_bias) of h = norm(x), with q = q h + q_bias ... */
-    const float *attention_norm, *attention_post_norm; /* [hidden] */
-    MoeMatrix q, k, v, o;
-    const float *q_bias, *k_bias, *v_bias; /* [q.rows] ... */
-    const float *q_norm, *k_norm;          /* [q.rows], or [head_dim] where norms are per head */
-    float clip;                            /* of q, k and v; 0: none */
-    size_t window;                         /* of the attention; 0: none */
-    /* FFN: x += post_norm(dense(h)), or post_norm(sum of weights * expert(h) + shared(h)) */
-    const float *ffn_norm, *ffn_post_norm; /* [hidden] */
-    MoeExpert dense;                       /* else: */
-    MoeMatrix router;                      /* [experts, hidden] */
+    const float *weight, *bias;
+} MoeNorm;
+
+/* x += residual_scale * post_norm(o attention(...) + o_bias) of h = norm(x). A matrix whose data is
+ * NULL, and a vector that is NULL, are not there. All data borrowed.
+ *
+ * MOE_ATTENTION_GQA: q, k, v = q h + q_bias ...
+ * MOE_ATTENTION_MLA (arXiv 2405.04434, section 2.1): q = q q_norm(q_a h), or q h without q_a; the
+ * latent l and the shared rotated key r are the two parts of k h; keys without positions and values
+ * of each head are v k_norm(l). */
+typedef struct {
+    MoeNorm norm, post_norm; /* [hidden] */
+    MoeMatrix q_a, q, k, v, o;
+    const float *q_bias, *k_bias, *v_bias, *o_bias; /* [q.rows] ... */
+    const float *q_norm, *k_norm; /* [q.rows], or [head_dim] where norms are per head, or [rank] */
+    float clip;                   /* of q, k and v; 0: none */
+    float latent_scale[2];        /* MLA: of queries and of the latent, behind their norms */
+    float v_scale;
+    int rope; /* which of MoeEnds.ropes; -1: none */
+    MoeAttentionShape shape;
+} MoeAttention;
+
+/* A block is one or two attentions, each with its FFN behind it; the experts belong to the first. In
+ * a block of two parts their output is added at the end (LongCat-Flash's shortcut). */
+typedef struct {
+    int n_parts;
+    struct {
+        MoeAttention attention;
+        MoeNorm norm, post_norm; /* [hidden] */
+        MoeExpert dense;
+    } parts[2];
+    MoeMatrix router;         /* [experts, hidden] */
+    const float *router_bias; /* [experts] */
     MoeGate gate;
-    MoeExpert *experts; /* [num_experts]; g_free() */
+    MoeExpert *experts; /* [experts that are not identities]; g_free() */
     MoeExpert shared;
     MoeMatrix shared_router; /* [1, hidden] */
 } MoeBlock;
 
 /* What is before the first and behind the last block. */
 typedef struct {
-    MoeMatrix embedding;     /* [vocab, hidden] */
-    const float *final_norm; /* [hidden] */
-    MoeMatrix head;          /* [vocab, hidden] */
-    float norm_eps;          /* of every norm of the model */
-    double rope_theta;
-    size_t rotary_dim; /* elements of each head that are rotated */
+    MoeMatrix embedding; /* [vocab, hidden] */
+    MoeNorm final_norm;
+    MoeMatrix head;         /* [vocab, hidden] */
+    const float *head_bias; /* [vocab] */
 } MoeEnds;
+
+/* A bit for each block. */
+typedef struct {
+    guint64 words[64];
+} MoeBlockSet;
 
 /* The numbers of config.json, under the names that most files use. */
 typedef struct {
     gint64 hidden_size, intermediate_size, moe_intermediate_size, num_hidden_layers;
     gint64 num_attention_heads, num_key_value_heads, head_dim; /* the last two: 0 when not given */
+    gint64 v_head_dim;                                         /* 0: head_dim */
+    gint64 q_lora_rank, kv_lora_rank, qk_nope_head_dim,
+        qk_rope_head_dim; /* MLA: kv_lora_rank > 0 */
+    gint64 local_key_value_heads, local_head_dim,
+        local_v_head_dim; /* of local blocks; 0: as others */
     gint64 num_experts, num_experts_per_tok, first_k_dense_replace, decoder_sparse_step;
+    gint64 identity_experts;                                  /* among num_experts, at the end */
     gint64 n_shared_experts, shared_expert_intermediate_size; /* one or the other */
     gint64 n_group, topk_group;
-    gint64 vocab_size, max_position_embeddings, sliding_window;
+    gint64 vocab_size, max_position_embeddings, original_max_position_embeddings, rotary_dim;
+    gint64 sliding_window, attention_chunk_size; /* of local blocks; 0: none */
+    gint64 num_nextn_predict_layers;             /* blocks behind the last that predict ahead */
+    gint64 parts;                                /* of a block; 0: one */
     double rms_norm_eps, clip_qkv, routed_scaling_factor;
-    double rope_theta, partial_rotary_factor; /* NaN when not given */
-    gboolean norm_topk_prob, tie_word_embeddings, attention_bias, use_qk_norm;
+    double rope_theta, local_rope_theta, partial_rotary_factor; /* NaN when not given */
+    double embedding_multiplier, residual_multiplier, attention_multiplier,
+        logits_scaling;           /* NaN */
+    double attention_value_scale; /* NaN */
+    double masked;                /* what group limits do to the scores of other groups */
+    double router_jitter;         /* of sparsemixer */
+    double layernorm_epsilon;     /* another name for rms_norm_eps */
+    double temperature_scale, temperature_floor; /* of queries in blocks without RoPE; 0: none */
+    double latent_scale[2];                      /* 0: 1 */
+    gboolean norm_topk_prob, tie_word_embeddings, attention_bias, output_bias, use_qk_norm;
+    gboolean head_bias, router_bias;
+    gboolean local_sinks, other_sinks; /* blocks that have them */
+    MoeBlockSet dense, local, no_rope;
+    MoeRope ropes[2]; /* of all blocks but the local ones, and of those */
 } MoeConfig;
 
-/* Endings of tensors' names: "model.layers.L." and ".weight" around them, %d the expert. NULL: the
- * family has no such tensor. */
+/* Endings of tensors' names: the block's name and ".weight" around them, %d the expert, %p the part.
+ * NULL: the family has no such tensor, or its name is the usual one, in brackets. */
 typedef struct {
+    const char *block;                         /* ["model.layers"] */
+    const char *embedding, *final_norm, *head; /* ["model.embed_tokens" "model.norm" "lm_head"] */
     const char *attention_norm, *attention_post_norm, *ffn_norm, *ffn_post_norm;
-    const char *q_norm, *k_norm;
+    const char *attention; /* what the names of its tensors begin with ["self_attn"] */
+    const char *qkv;       /* q, k and v in one, below each other */
+    const char *o;         /* ["o_proj"] */
+    const char *q_norm, *k_norm, *sinks;
     const char *router, *bias; /* the correction bias: without ".weight" */
     const char *gate, *up, *down;
+    const char *dense_gate, *dense_up, *dense_down; /* ["mlp.gate_proj" ...] */
     const char *shared_gate, *shared_up, *shared_down;
     const char *shared_router; /* of the shared expert: its output times sigmoid(w h) */
 } MoeTensorNames;
 
 struct MoeFamily {
-    const char *model_type; /* in config.json */
+    const char *model_type;     /* in config.json */
+    const char *const *aliases; /* other names of the same; NULL, or NULL-terminated */
     const char *title;
     const MoeField *fields; /* of config.json, reading a MoeConfig; ended by {NULL} */
     /* Refuses what the fields cannot, and fills in what goes by other names; NULL: nothing. */
@@ -74,15 +129,22 @@ struct MoeFamily {
     MoeTensorNames names;
     /* The part of the gate that config.json does not say: score, group_best, masked, epsilon. */
     MoeGate gate;
+    MoeRopePairs rope_pairs;
     gboolean norm_heads;      /* q_norm and k_norm are of each head, not of all together */
     gboolean norm_after_rope; /* and come after RoPE */
+    gboolean norm_unweighted; /* and have no weights, in blocks with RoPE alone */
+    gboolean layer_norm;      /* LayerNorm, not RMSNorm */
+    gboolean layer_norm_bias;
+    gboolean weighs_input; /* an expert's input is multiplied by its weight, not its output */
     /* Endings of tensor names that a checkpoint may hold and nobody needs; NULL-terminated. */
     const char *const *ignored_tensors;
 };
 
-extern const MoeFamily moe_family_dots1, moe_family_flex_olmo, moe_family_glm4_moe,
-    moe_family_hunyuan, moe_family_minimax_m2, moe_family_mixtral, moe_family_olmoe,
-    moe_family_qwen2_moe, moe_family_qwen3_moe;
+extern const MoeFamily moe_family_dots1, moe_family_deepseek_v2, moe_family_deepseek_v3,
+    moe_family_ernie4_5, moe_family_flex_olmo, moe_family_glm4_moe, moe_family_glm4_moe_lite,
+    moe_family_hunyuan, moe_family_longcat_flash, moe_family_mimo_v2_flash, moe_family_minimax_m2,
+    moe_family_mixtral, moe_family_olmoe, moe_family_phimoe, moe_family_qwen2_moe,
+    moe_family_qwen3_moe;
 
 /* Rows of field tables: the key @NAME of config.json is the member of the same name, or @MEMBER. */
 #define MOE_CONFIG_AT(MEMBER) offsetof(MoeConfig, MEMBER)
@@ -110,8 +172,21 @@ const MoeFamily *moe_family_find(const MoeNode *config, GError **error);
 /* The names of all families, NULL-terminated, static. */
 const char *const *moe_family_names(void);
 
-/* Elements of each head that are rotated. */
-gint64 moe_config_rotary_dim(const MoeConfig *config);
+/* Puts the blocks into @set whose item of the list @key is @in, and takes out those where it is
+ * @out; does nothing when the key is absent or null. Errors: MOE_ERROR_INPUT, with the place. */
+gboolean moe_config_mark(const MoeNode *root, const char *key, const char *in, const char *out,
+                         const MoeConfig *config, MoeBlockSet *set, GError **error);
+
+/* The same for a list of the blocks' indices: adds those of the list. */
+gboolean moe_config_mark_indices(const MoeNode *root, const char *key, const MoeConfig *config,
+                                 MoeBlockSet *set, GError **error);
+
+gboolean moe_block_set_has(const MoeBlockSet *set, gint64 block);
+void moe_block_set_put(MoeBlockSet *set, gint64 block, gboolean in);
+
+/* Refuses the key @key of @root unless it is absent, null or has the value @value. */
+gboolean moe_config_only(const MoeNode *root, const char *key, const char *value,
+                         const MoeFamily *family, GError **error);
 
 /* Fills model->shape and model->config from config.json; every key is honoured or refused.
  * Errors: MOE_ERROR_INPUT; an unknown key is one. */

@@ -3,38 +3,36 @@
 #include "models/family.h"
 
 #include <math.h>
-
-gboolean moe_family_bind_ends(const MoeModel *model, MoeWeights *weights, MoeEnds *ends,
-                              GError **error)
-{
-    const MoeModelShape *s = &model->shape;
-    const MoeConfig *config = model->config;
-    ends->norm_eps = (float)config->rms_norm_eps;
-    ends->rope_theta = config->rope_theta;
-    ends->rotary_dim = (size_t)moe_config_rotary_dim(config);
-    if (!moe_weights_matrix(weights, "model.embed_tokens.weight", s->vocab_size, s->hidden_size,
-                            &ends->embedding, error))
-        return FALSE;
-    ends->final_norm = moe_weights_vector(weights, "model.norm.weight", s->hidden_size, error);
-    if (ends->final_norm == NULL)
-        return FALSE;
-    ends->head = ends->embedding;
-    if (s->tie_word_embeddings && !moe_weights_has(weights, "lm_head.weight"))
-        return TRUE;
-    return moe_weights_matrix(weights, "lm_head.weight", s->vocab_size, s->hidden_size, &ends->head,
-                              error);
-}
+#include <string.h>
 
 typedef struct {
+    const MoeFamily *family;
+    const MoeConfig *config;
     const MoeModelShape *shape;
     MoeWeights *weights;
-    int layer;
+    int layer, part;
     GError **error;
 } Binder;
 
+static const char *usual(const char *name, const char *fallback)
+{
+    return name != NULL ? name : fallback;
+}
+
+/* @pattern with %@letter in it replaced by @number. */
+static char *fill(const char *pattern, char letter, gint64 number)
+{
+    const char mark[] = {'%', letter, '\0'};
+    g_autofree char *digits = g_strdup_printf("%" G_GINT64_FORMAT, number);
+    g_auto(GStrv) parts = g_strsplit(pattern, mark, -1);
+    return g_strjoinv(digits, parts);
+}
+
 static char *full_name(const Binder *b, const char *name, const char *ending)
 {
-    return g_strdup_printf("model.layers.%d.%s%s", b->layer, name, ending);
+    g_autofree char *of_part = fill(name, 'p', b->part);
+    return g_strdup_printf("%s.%d.%s%s", usual(b->family->names.block, "model.layers"), b->layer,
+                           of_part, ending);
 }
 
 static gboolean matrix(const Binder *b, const char *name, gint64 rows, gint64 cols, MoeMatrix *out)
@@ -54,6 +52,13 @@ static gboolean vector(const Binder *b, const char *name, const char *ending, gi
     return *out != NULL;
 }
 
+static gboolean norm(const Binder *b, const char *name, MoeNorm *out)
+{
+    gint64 hidden = b->shape->hidden_size;
+    return vector(b, name, ".weight", hidden, &out->weight) &&
+           vector(b, b->family->layer_norm_bias ? name : NULL, ".bias", hidden, &out->bias);
+}
+
 static gboolean ffn(const Binder *b, const char *gate, const char *up, const char *down,
                     gint64 width, MoeExpert *out)
 {
@@ -62,56 +67,178 @@ static gboolean ffn(const Binder *b, const char *gate, const char *up, const cha
            matrix(b, down, hidden, width, &out->down);
 }
 
-/* @pattern with its one %d replaced. */
-static char *of_expert(const char *pattern, gint64 e)
+gboolean moe_family_bind_ends(const MoeModel *model, MoeWeights *weights, MoeEnds *ends,
+                              GError **error)
 {
-    g_autofree char *number = g_strdup_printf("%" G_GINT64_FORMAT, e);
-    g_auto(GStrv) parts = g_strsplit(pattern, "%d", 2);
-    return g_strjoinv(number, parts);
+    const MoeModelShape *s = &model->shape;
+    const MoeConfig *config = model->config;
+    const MoeTensorNames *names = &model->family->names;
+    const char *embedding = usual(names->embedding, "model.embed_tokens");
+    const char *head = usual(names->head, "lm_head");
+    g_autofree char *embedding_name = g_strconcat(embedding, ".weight", NULL);
+    g_autofree char *head_name = g_strconcat(head, ".weight", NULL);
+    g_autofree char *bias_name = g_strconcat(head, ".bias", NULL);
+    const char *norm_of = usual(names->final_norm, "model.norm");
+    g_autofree char *norm_name = g_strconcat(norm_of, ".weight", NULL);
+    g_autofree char *norm_bias = g_strconcat(norm_of, ".bias", NULL);
+    if (!moe_weights_matrix(weights, embedding_name, s->vocab_size, s->hidden_size,
+                            &ends->embedding, error))
+        return FALSE;
+    ends->final_norm.weight = moe_weights_vector(weights, norm_name, s->hidden_size, error);
+    if (ends->final_norm.weight == NULL)
+        return FALSE;
+    if (model->family->layer_norm_bias && (ends->final_norm.bias = moe_weights_vector(
+                                               weights, norm_bias, s->hidden_size, error)) == NULL)
+        return FALSE;
+    if (config->head_bias &&
+        (ends->head_bias = moe_weights_vector(weights, bias_name, s->vocab_size, error)) == NULL)
+        return FALSE;
+    ends->head = ends->embedding;
+    if (s->tie_word_embeddings && !moe_weights_has(weights, head_name))
+        return TRUE;
+    return moe_weights_matrix(weights, head_name, s->vocab_size, s->hidden_size, &ends->head,
+                              error);
 }
 
-static gboolean bind_attention(const Binder *b, const MoeFamily *family, const MoeConfig *config,
-                               MoeBlock *block)
+/* --- attention ------------------------------------------------------------------------------- */
+
+/* Fills in what config.json says of the attention of this block. */
+static void shape_attention(const Binder *b, MoeAttention *a)
 {
-    const MoeTensorNames *names = &family->names;
-    gint64 hidden = b->shape->hidden_size;
-    gint64 q_width = config->num_attention_heads * config->head_dim;
-    gint64 kv_width = config->num_key_value_heads * config->head_dim;
-    gboolean bias = config->attention_bias, norms = config->use_qk_norm;
-    block->clip = config->clip_qkv > 0 ? (float)config->clip_qkv : 0;
-    block->window = (size_t)config->sliding_window;
-    return vector(b, names->attention_norm, ".weight", hidden, &block->attention_norm) &&
-           vector(b, names->attention_post_norm, ".weight", hidden, &block->attention_post_norm) &&
-           matrix(b, "self_attn.q_proj", q_width, hidden, &block->q) &&
-           matrix(b, "self_attn.k_proj", kv_width, hidden, &block->k) &&
-           matrix(b, "self_attn.v_proj", kv_width, hidden, &block->v) &&
-           matrix(b, "self_attn.o_proj", hidden, q_width, &block->o) &&
-           vector(b, bias ? "self_attn.q_proj" : NULL, ".bias", q_width, &block->q_bias) &&
-           vector(b, bias ? "self_attn.k_proj" : NULL, ".bias", kv_width, &block->k_bias) &&
-           vector(b, bias ? "self_attn.v_proj" : NULL, ".bias", kv_width, &block->v_bias) &&
+    const MoeConfig *c = b->config;
+    gboolean local = moe_block_set_has(&c->local, b->layer);
+    gint64 width = c->kv_lora_rank > 0 ? c->qk_nope_head_dim + c->qk_rope_head_dim
+                   : local             ? c->local_head_dim
+                                       : c->head_dim;
+    double scale =
+        isnan(c->attention_multiplier) ? 1 / sqrt((double)width) : c->attention_multiplier;
+    a->shape = (MoeAttentionShape){
+        .Q = (size_t)c->num_attention_heads,
+        .G = (size_t)(c->kv_lora_rank > 0 ? c->num_attention_heads
+                      : local             ? c->local_key_value_heads
+                                          : c->num_key_value_heads),
+        .D = (size_t)width,
+        .DV = (size_t)(local ? c->local_v_head_dim : c->v_head_dim),
+        .scale = (float)(scale * c->ropes[local].softmax_scale),
+        .window = local ? (size_t)c->sliding_window : 0,
+        .chunk = local ? (size_t)c->attention_chunk_size : 0,
+    };
+    a->rope = moe_block_set_has(&c->no_rope, b->layer) ? -1 : local ? 1 : 0;
+    a->clip = c->clip_qkv > 0 ? (float)c->clip_qkv : 0;
+    a->v_scale = (float)c->attention_value_scale;
+    for (int i = 0; i < 2; i++)
+        a->latent_scale[i] = (float)c->latent_scale[i];
+}
+
+static char *of_attention(const Binder *b, const char *name)
+{
+    return g_strconcat(usual(b->family->names.attention, "self_attn"), ".", name, NULL);
+}
+
+/* The tensor @name of the attention and its bias. */
+static gboolean projection(const Binder *b, const char *name, gint64 rows, gint64 cols,
+                           gboolean has_bias, MoeMatrix *out, const float **bias)
+{
+    g_autofree char *full = of_attention(b, name);
+    return matrix(b, full, rows, cols, out) &&
+           vector(b, has_bias ? full : NULL, ".bias", rows, bias);
+}
+
+/* q, k and v below each other in one tensor, as three views of it. */
+static gboolean bind_fused(const Binder *b, gint64 q_width, gint64 k_width, gint64 v_width,
+                           MoeAttention *a)
+{
+    g_autofree char *name = of_attention(b, b->family->names.qkv);
+    const gint64 rows[] = {q_width, k_width, v_width};
+    MoeMatrix all, *out[] = {&a->q, &a->k, &a->v};
+    if (!matrix(b, name, q_width + k_width + v_width, b->shape->hidden_size, &all))
+        return FALSE;
+    size_t first = 0;
+    for (int i = 0; i < 3; first += (size_t)rows[i], i++) {
+        *out[i] = all;
+        out[i]->rows = (size_t)rows[i];
+        out[i]->data = (const char *)all.data + first * all.cols * moe_dtype_size(all.dtype);
+    }
+    return TRUE;
+}
+
+static gboolean bind_gqa(const Binder *b, MoeAttention *a)
+{
+    const MoeTensorNames *names = &b->family->names;
+    const MoeConfig *c = b->config;
+    const MoeAttentionShape *s = &a->shape;
+    gint64 hidden = b->shape->hidden_size, q_width = (gint64)(s->Q * s->D);
+    gint64 k_width = (gint64)(s->G * s->D), v_width = (gint64)(s->G * s->DV);
+    gboolean bias = c->attention_bias, norms = c->use_qk_norm && !b->family->norm_unweighted;
+    gboolean good = names->qkv != NULL
+                        ? bind_fused(b, q_width, k_width, v_width, a)
+                        : projection(b, "q_proj", q_width, hidden, bias, &a->q, &a->q_bias) &&
+                              projection(b, "k_proj", k_width, hidden, bias, &a->k, &a->k_bias) &&
+                              projection(b, "v_proj", v_width, hidden, bias, &a->v, &a->v_bias);
+    return good &&
            vector(b, norms ? names->q_norm : NULL, ".weight",
-                  family->norm_heads ? config->head_dim : q_width, &block->q_norm) &&
+                  b->family->norm_heads ? (gint64)s->D : q_width, &a->q_norm) &&
            vector(b, norms ? names->k_norm : NULL, ".weight",
-                  family->norm_heads ? config->head_dim : kv_width, &block->k_norm);
+                  b->family->norm_heads ? (gint64)s->D : k_width, &a->k_norm);
 }
 
-static gboolean bind_experts(const Binder *b, const MoeFamily *family, const MoeConfig *config,
-                             MoeBlock *block)
+static gboolean bind_mla(const Binder *b, MoeAttention *a)
 {
-    const MoeTensorNames *names = &family->names;
+    const MoeConfig *c = b->config;
+    gint64 hidden = b->shape->hidden_size, rank = c->q_lora_rank, latent = c->kv_lora_rank;
+    gint64 q_width = (gint64)(a->shape.Q * a->shape.D);
+    gint64 kv_width = (gint64)a->shape.Q * (c->qk_nope_head_dim + c->v_head_dim);
+    g_autofree char *q_norm = of_attention(b, "q_a_layernorm");
+    g_autofree char *k_norm = of_attention(b, "kv_a_layernorm");
+    const float *none = NULL;
+    gboolean good = rank > 0 ? projection(b, "q_a_proj", rank, hidden, FALSE, &a->q_a, &none) &&
+                                   vector(b, q_norm, ".weight", rank, &a->q_norm) &&
+                                   projection(b, "q_b_proj", q_width, rank, FALSE, &a->q, &none)
+                             : projection(b, "q_proj", q_width, hidden, FALSE, &a->q, &none);
+    return good &&
+           projection(b, "kv_a_proj_with_mqa", latent + c->qk_rope_head_dim, hidden, FALSE, &a->k,
+                      &none) &&
+           vector(b, k_norm, ".weight", latent, &a->k_norm) &&
+           projection(b, "kv_b_proj", kv_width, latent, FALSE, &a->v, &none);
+}
+
+static gboolean bind_attention(const Binder *b, MoeAttention *a)
+{
+    const MoeTensorNames *names = &b->family->names;
+    const MoeConfig *c = b->config;
+    shape_attention(b, a);
+    gboolean sinks = moe_block_set_has(&c->local, b->layer) ? c->local_sinks : c->other_sinks;
+    return norm(b, names->attention_norm, &a->norm) &&
+           norm(b, names->attention_post_norm, &a->post_norm) &&
+           (c->kv_lora_rank > 0 ? bind_mla(b, a) : bind_gqa(b, a)) &&
+           projection(b, usual(names->o, "o_proj"), b->shape->hidden_size,
+                      (gint64)(a->shape.Q * a->shape.DV), c->output_bias, &a->o, &a->o_bias) &&
+           vector(b, sinks ? names->sinks : NULL, "", c->num_attention_heads, &a->shape.sinks);
+}
+
+/* --- FFN ------------------------------------------------------------------------------------- */
+
+static gboolean bind_experts(const Binder *b, MoeBlock *block)
+{
+    const MoeTensorNames *names = &b->family->names;
     const MoeModelShape *s = b->shape;
-    block->gate = family->gate;
+    const MoeConfig *config = b->config;
+    block->gate = b->family->gate;
     block->gate.groups = (size_t)config->n_group;
     block->gate.top_groups = (size_t)config->topk_group;
     block->gate.renormalise = config->norm_topk_prob;
     block->gate.scale = (float)config->routed_scaling_factor;
+    block->gate.masked = (float)config->masked;
+    block->gate.jitter = (float)config->router_jitter;
     if (!matrix(b, names->router, s->num_experts, s->hidden_size, &block->router) ||
+        !vector(b, config->router_bias ? names->router : NULL, ".bias", s->num_experts,
+                &block->router_bias) ||
         !vector(b, names->bias, "", s->num_experts, &block->gate.bias))
         return FALSE;
     block->experts = g_new0(MoeExpert, s->num_experts);
-    for (gint64 e = 0; e < s->num_experts; e++) {
-        g_autofree char *gate = of_expert(names->gate, e), *up = of_expert(names->up, e);
-        g_autofree char *down = of_expert(names->down, e);
+    for (gint64 e = 0; e < s->num_experts - s->identity_experts; e++) {
+        g_autofree char *gate = fill(names->gate, 'd', e), *up = fill(names->up, 'd', e);
+        g_autofree char *down = fill(names->down, 'd', e);
         if (!ffn(b, gate, up, down, s->moe_intermediate_size, &block->experts[e]))
             return FALSE;
     }
@@ -126,25 +253,38 @@ static gboolean bind_experts(const Binder *b, const MoeFamily *family, const Moe
 gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int layer,
                                MoeBlock *block, GError **error)
 {
-    const MoeFamily *family = model->family;
-    const MoeConfig *config = model->config;
-    const Binder b = {&model->shape, weights, layer, error};
-    gint64 hidden = model->shape.hidden_size;
-    if (!bind_attention(&b, family, config, block) ||
-        !vector(&b, family->names.ffn_norm, ".weight", hidden, &block->ffn_norm) ||
-        !vector(&b, family->names.ffn_post_norm, ".weight", hidden, &block->ffn_post_norm))
-        return FALSE;
-    if (!moe_model_has_experts(&model->shape, layer))
-        return ffn(&b, "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", config->intermediate_size,
-                   &block->dense);
-    return bind_experts(&b, family, config, block);
+    const MoeTensorNames *names = &model->family->names;
+    Binder b = {.family = model->family,
+                .config = model->config,
+                .shape = &model->shape,
+                .weights = weights,
+                .layer = layer,
+                .error = error};
+    gboolean sparse = moe_model_has_experts(b.shape, layer);
+    block->n_parts = (int)b.config->parts;
+    for (b.part = 0; b.part < block->n_parts; b.part++) {
+        if (!bind_attention(&b, &block->parts[b.part].attention) ||
+            !norm(&b, names->ffn_norm, &block->parts[b.part].norm) ||
+            !norm(&b, names->ffn_post_norm, &block->parts[b.part].post_norm))
+            return FALSE;
+        if ((!sparse || block->n_parts > 1) &&
+            !ffn(&b, usual(names->dense_gate, "mlp.gate_proj"),
+                 usual(names->dense_up, "mlp.up_proj"), usual(names->dense_down, "mlp.down_proj"),
+                 b.config->intermediate_size, &block->parts[b.part].dense))
+            return FALSE;
+    }
+    b.part = 0;
+    return !sparse || bind_experts(&b, block);
 }
 
 char *moe_family_describe_router(const MoeModel *model)
 {
+    static const char *const scores[] = {[MOE_SCORE_SOFTMAX] = "softmax",
+                                         [MOE_SCORE_SIGMOID] = "sigmoid",
+                                         [MOE_SCORE_SPARSEMIXER] = "sparsemixer"};
     const MoeConfig *c = model->config;
     const MoeFamily *family = model->family;
-    GString *text = g_string_new(family->gate.score == MOE_SCORE_SIGMOID ? "sigmoid" : "softmax");
+    GString *text = g_string_new(scores[family->gate.score]);
     if (family->names.bias != NULL)
         g_string_append(text, " + correction bias");
     if (c->n_group > 1)
@@ -153,7 +293,12 @@ char *moe_family_describe_router(const MoeModel *model)
     g_string_append_printf(text, ", top-%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT "%s",
                            c->num_experts_per_tok, c->num_experts,
                            c->norm_topk_prob ? ", renormalised" : "");
+    if (c->identity_experts > 0)
+        g_string_append_printf(text, ", %" G_GINT64_FORMAT " of them identities",
+                               c->identity_experts);
     if (fabs(c->routed_scaling_factor - 1) > 0)
         g_string_append_printf(text, ", times %g", c->routed_scaling_factor);
+    if (family->weighs_input)
+        g_string_append(text, ", weighing inputs");
     return g_string_free(text, FALSE);
 }

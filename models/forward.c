@@ -2,14 +2,10 @@
 
 #include "models/forward.h"
 
-#include "kernels/attention.h"
-#include "kernels/gate.h"
 #include "kernels/linear.h"
 #include "kernels/norm.h"
-#include "kernels/permute.h"
-#include "kernels/rope.h"
+#include "models/forward_run.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,35 +23,32 @@ const char *moe_stage_name(MoeStage stage)
     return stage_names[stage];
 }
 
-/* The state of a run. Letters as in kernels/gate.h. */
-typedef struct {
-    const MoeForward *job;
-    const MoeModelShape *shape;
-    MoeEnds ends;
-    MoeBlock *blocks;
-    gsize T;
-    float *x;                        /* [T, H] */
-    uint32_t *positions;             /* [T] */
-    float *cos, *sin;                /* [longest sequence, D/2] */
-    gsize group, chunk;              /* most tokens at a time in attention and in the experts */
-    float *normed, *q, *k, *v;       /* [group, .] */
-    float *logits;                   /* [chunk, E], or [T, E] when wanted */
-    float *hidden;                   /* [chunk, H], or [T, H] when wanted */
-    uint16_t *experts;               /* [T, K] */
-    float *weights;                  /* [T, K] */
-    uint32_t *offsets, *slots;       /* [E + 1], [chunk, K] */
-    float *rows, *middle, *rows_out; /* [chunk * K, .] */
-    float *sum;                      /* [chunk, H]: an FFN's output that is not added as it is */
-    gint64 lap_us;
-} Run;
-
-/* Adds the time since the last call to @stage. */
-static void lap(Run *run, MoeStage stage)
+void moe_run_lap(MoeRun *run, MoeStage stage)
 {
     gint64 now = g_get_monotonic_time();
     if (run->job->seconds != NULL)
         run->job->seconds[stage] += (double)(now - run->lap_us) / G_USEC_PER_SEC;
     run->lap_us = now;
+}
+
+void moe_run_norm(const MoeRun *run, const MoeNorm *norm, gsize n, const float *x, float *out)
+{
+    gsize H = (gsize)run->shape->hidden_size;
+    float eps = (float)run->config->rms_norm_eps;
+    if (norm->weight == NULL)
+        memmove(out, x, n * H * sizeof(float));
+    else if (run->job->model->family->layer_norm)
+        moe_layernorm(n, H, x, norm->weight, norm->bias, eps, out);
+    else
+        moe_rmsnorm(n, H, x, norm->weight, eps, out);
+}
+
+void moe_run_add(const MoeRun *run, const MoeNorm *post_norm, gsize n, float *y, float *x)
+{
+    if (post_norm->weight != NULL)
+        moe_run_norm(run, post_norm, n, y, y);
+    moe_add_scaled(n * (gsize)run->shape->hidden_size, (float)run->config->residual_multiplier, y,
+                   x);
 }
 
 static gboolean check_batch(const MoeForward *job, gsize T, GError **error)
@@ -69,7 +62,7 @@ static gboolean check_batch(const MoeForward *job, gsize T, GError **error)
     return TRUE;
 }
 
-static gboolean bind(Run *run, GError **error)
+static gboolean bind(MoeRun *run, GError **error)
 {
     const MoeForward *job = run->job;
     const MoeFamily *family = job->model->family;
@@ -83,7 +76,7 @@ static gboolean bind(Run *run, GError **error)
            moe_weights_check_finite(job->weights, &run->ends.embedding, error);
 }
 
-static gboolean check_ffn(const Run *run, const MoeExpert *ffn, GError **error)
+static gboolean check_ffn(const MoeRun *run, const MoeExpert *ffn, GError **error)
 {
     const MoeMatrix *matrices[] = {&ffn->gate, &ffn->up, &ffn->down};
     for (size_t i = 0; i < G_N_ELEMENTS(matrices); i++)
@@ -93,17 +86,26 @@ static gboolean check_ffn(const Run *run, const MoeExpert *ffn, GError **error)
     return TRUE;
 }
 
-static gboolean check_block(const Run *run, const MoeBlock *block, GError **error)
+static gboolean check_block(const MoeRun *run, const MoeBlock *block, GError **error)
 {
-    const MoeMatrix *dense[] = {&block->q, &block->k,      &block->v,
-                                &block->o, &block->router, &block->shared_router};
+    const MoeMatrix *dense[] = {&block->router, &block->shared_router};
     for (size_t i = 0; i < G_N_ELEMENTS(dense); i++)
         if (dense[i]->data != NULL && !moe_weights_check_finite(run->job->weights, dense[i], error))
             return FALSE;
+    for (int p = 0; p < block->n_parts; p++) {
+        const MoeAttention *a = &block->parts[p].attention;
+        const MoeMatrix *attention[] = {&a->q_a, &a->q, &a->k, &a->v, &a->o};
+        for (size_t i = 0; i < G_N_ELEMENTS(attention); i++)
+            if (attention[i]->data != NULL &&
+                !moe_weights_check_finite(run->job->weights, attention[i], error))
+                return FALSE;
+        if (!check_ffn(run, &block->parts[p].dense, error))
+            return FALSE;
+    }
     for (gint64 e = 0; block->experts != NULL && e < run->shape->num_experts; e++)
         if (!check_ffn(run, &block->experts[e], error))
             return FALSE;
-    return check_ffn(run, &block->dense, error) && check_ffn(run, &block->shared, error);
+    return check_ffn(run, &block->shared, error);
 }
 
 /* Whole sequences go through attention together, as many as give the products enough rows. */
@@ -116,7 +118,7 @@ static gsize group_end(const MoeForward *job, gsize first)
     return s;
 }
 
-static void plan_memory(Run *run)
+static void plan_memory(MoeRun *run)
 {
     const MoeForward *job = run->job;
     const MoeModelShape *s = run->shape;
@@ -130,40 +132,66 @@ static void plan_memory(Run *run)
     run->chunk = MIN(run->chunk, MAX(run->T, 1));
 }
 
-static void allocate(Run *run)
+static float *floats(gsize rows, gsize width)
+{
+    return moe_scratch(MAX(rows * width, 1) * sizeof(float));
+}
+
+static void allocate_attention(MoeRun *run)
+{
+    gsize H = (gsize)run->shape->hidden_size, out = H;
+    MoeAttentionWidths most = {.q = H};
+    for (int l = 0; l < run->shape->num_hidden_layers; l++) {
+        const MoeAttention *a = &run->blocks[l].parts[0].attention;
+        MoeAttentionWidths w = moe_attention_widths(a, run->config);
+        most.q = MAX(most.q, w.q);
+        most.k = MAX(most.k, w.k);
+        most.v = MAX(most.v, w.v);
+        most.wide = MAX(most.wide, w.wide);
+        out = MAX(out, a->shape.Q * a->shape.DV);
+    }
+    run->normed = floats(run->group, out);
+    run->q = floats(run->group, most.q);
+    run->k = floats(run->group, most.k);
+    run->v = floats(run->group, most.v);
+    run->wide = floats(run->group, most.wide);
+}
+
+static void allocate(MoeRun *run)
 {
     const MoeModelShape *s = run->shape;
     gsize T = run->T, H = (gsize)s->hidden_size, E = (gsize)s->num_experts;
     gsize K = (gsize)s->num_experts_per_tok, F = (gsize)s->moe_intermediate_size;
-    gsize D = (gsize)s->head_dim, pairs = run->chunk * K;
-    gsize dense = (gsize)MAX(s->intermediate_size, s->shared_expert_intermediate_size);
-    gsize q_width = MAX(H, (gsize)s->num_attention_heads * D);
-    run->x = moe_scratch(T * H * sizeof(float));
+    gsize pairs = run->chunk * K;
+    gsize dense = (gsize)MAX(run->config->intermediate_size, s->shared_expert_intermediate_size);
+    run->x = floats(T, H);
     run->positions = moe_scratch(T * sizeof(uint32_t));
-    run->normed = moe_scratch(run->group * q_width * sizeof(float));
-    run->q = moe_scratch(run->group * q_width * sizeof(float));
-    run->k = moe_scratch(run->group * (gsize)s->num_key_value_heads * D * sizeof(float));
-    run->v = moe_scratch(run->group * (gsize)s->num_key_value_heads * D * sizeof(float));
-    run->logits = moe_scratch((run->job->want_logits ? T : run->chunk) * E * sizeof(float));
-    run->hidden = moe_scratch((run->job->want_hidden ? T : run->chunk) * H * sizeof(float));
+    allocate_attention(run);
+    run->logits = floats(run->job->want_logits ? T : run->chunk, E);
+    run->hidden = floats(run->job->want_hidden ? T : run->chunk, H);
     run->experts = moe_scratch(T * K * sizeof(uint16_t));
-    run->weights = moe_scratch(T * K * sizeof(float));
+    run->weights = floats(T, K);
     run->offsets = moe_scratch((E + 1) * sizeof(uint32_t));
     run->slots = moe_scratch(pairs * sizeof(uint32_t));
-    run->rows = moe_scratch(pairs * H * sizeof(float));
-    run->middle = moe_scratch(MAX(pairs * F, run->chunk * dense) * sizeof(float));
-    run->rows_out = moe_scratch(pairs * H * sizeof(float));
-    run->sum = moe_scratch(run->chunk * H * sizeof(float));
+    run->rows = floats(pairs, H);
+    run->middle = floats(1, MAX(pairs * F, run->chunk * dense));
+    run->rows_out = floats(pairs, H);
+    run->sum = floats(run->chunk, H);
+    if (run->config->parts > 1)
+        run->shortcut = floats(T, H);
 }
 
-static void release(Run *run)
+static void release(MoeRun *run)
 {
-    float *floats[] = {run->x,    run->cos,    run->sin,      run->normed, run->q,
-                       run->k,    run->v,      run->logits,   run->hidden, run->weights,
-                       run->rows, run->middle, run->rows_out, run->sum};
-    for (size_t i = 0; i < G_N_ELEMENTS(floats); i++)
-        free(floats[i]);
+    float *owned[] = {run->x,      run->cos[0],   run->cos[1],  run->sin[0], run->sin[1],
+                      run->normed, run->q,        run->k,       run->v,      run->wide,
+                      run->logits, run->hidden,   run->weights, run->rows,   run->middle,
+                      run->sum,    run->rows_out, run->shortcut};
+    for (size_t i = 0; i < G_N_ELEMENTS(owned); i++)
+        free(owned[i]);
     free(run->positions);
+    free(run->rope_rows[0]);
+    free(run->rope_rows[1]);
     free(run->experts);
     free(run->offsets);
     free(run->slots);
@@ -172,7 +200,28 @@ static void release(Run *run)
     g_free(run->blocks);
 }
 
-static void embed(Run *run)
+/* Tables for all positions, and which row of them each token's is: of sequences longer than a long
+ * RoPE's original context in the second half. */
+static void fill_ropes(MoeRun *run, gsize longest)
+{
+    const MoeForward *job = run->job;
+    for (int i = 0; i < 2; i++) {
+        const MoeRope *rope = &run->config->ropes[i];
+        gsize half = (gsize)rope->dim / 2, sets = moe_rope_sets(rope);
+        run->cos[i] = floats(sets * longest, half);
+        run->sin[i] = floats(sets * longest, half);
+        moe_rope_fill(rope, longest, run->cos[i], run->sin[i]);
+        run->rope_rows[i] = moe_scratch(run->T * sizeof(uint32_t));
+        for (gsize s = 0; s < job->n_sequences; s++) {
+            gsize length = job->offsets[s + 1] - job->offsets[s];
+            gsize first = sets > 1 && (double)length > rope->scaling.original ? longest : 0;
+            for (gsize t = job->offsets[s]; t < job->offsets[s + 1]; t++)
+                run->rope_rows[i][t] = (uint32_t)first + run->positions[t];
+        }
+    }
+}
+
+static void embed(MoeRun *run)
 {
     const MoeForward *job = run->job;
     const MoeMatrix *embedding = &run->ends.embedding;
@@ -181,202 +230,49 @@ static void embed(Run *run)
     for (gsize t = 0; t < run->T; t++)
         moe_widen(embedding->dtype, (const char *)embedding->data + job->ids[t] * row_bytes, H,
                   run->x + t * H);
+    if (run->config->embedding_multiplier < 1 || run->config->embedding_multiplier > 1)
+        moe_scale(run->T * H, (float)run->config->embedding_multiplier, run->x);
     for (gsize s = 0; s < job->n_sequences; s++) {
         longest = MAX(longest, job->offsets[s + 1] - job->offsets[s]);
         for (gsize t = job->offsets[s]; t < job->offsets[s + 1]; t++)
             run->positions[t] = (uint32_t)(t - job->offsets[s]);
     }
-    gsize half = run->ends.rotary_dim / 2;
-    run->cos = moe_scratch(longest * half * sizeof(float));
-    run->sin = moe_scratch(longest * half * sizeof(float));
-    moe_rope_table(longest, run->ends.rotary_dim, run->ends.rope_theta, run->cos, run->sin);
+    fill_ropes(run, longest);
 }
 
-/* The norms of queries and keys: over all heads together, or over each. */
-static void norm_heads(const Run *run, const MoeBlock *block, gsize n)
-{
-    const MoeFamily *family = run->job->model->family;
-    gsize D = (gsize)run->shape->head_dim;
-    const MoeMatrix *matrices[] = {&block->q, &block->k};
-    const float *norms[] = {block->q_norm, block->k_norm};
-    float *rows[] = {run->q, run->k};
-    for (int i = 0; i < 2; i++) {
-        gsize width = family->norm_heads ? D : matrices[i]->rows;
-        if (norms[i] != NULL)
-            moe_rmsnorm(n * matrices[i]->rows / width, width, rows[i], norms[i], run->ends.norm_eps,
-                        rows[i]);
-    }
-}
-
-static void project(Run *run, const MoeBlock *block, gsize n, const float *h)
-{
-    const MoeMatrix *matrices[] = {&block->q, &block->k, &block->v};
-    const float *biases[] = {block->q_bias, block->k_bias, block->v_bias};
-    float *out[] = {run->q, run->k, run->v};
-    for (int i = 0; i < 3; i++) {
-        moe_linear(n, h, matrices[i], out[i]);
-        if (biases[i] != NULL)
-            moe_add_bias(n, matrices[i]->rows, biases[i], out[i]);
-    }
-    lap(run, MOE_STAGE_PROJECTIONS);
-}
-
-/* Rotates, normalises and clips queries and keys, in the family's order. */
-static void prepare_heads(Run *run, const MoeBlock *block, gsize start, gsize n)
-{
-    const MoeFamily *family = run->job->model->family;
-    const MoeModelShape *s = run->shape;
-    gsize D = (gsize)s->head_dim, R = run->ends.rotary_dim;
-    if (!family->norm_after_rope)
-        norm_heads(run, block, n);
-    if (block->clip > 0) {
-        moe_clip(n * block->q.rows, block->clip, run->q);
-        moe_clip(n * block->k.rows, block->clip, run->k);
-        moe_clip(n * block->v.rows, block->clip, run->v);
-    }
-    lap(run, MOE_STAGE_NORM);
-    const uint32_t *positions = run->positions + start;
-    moe_rope_half(n, (gsize)s->num_attention_heads, D, R, positions, run->cos, run->sin, run->q);
-    moe_rope_half(n, (gsize)s->num_key_value_heads, D, R, positions, run->cos, run->sin, run->k);
-    lap(run, MOE_STAGE_ROPE);
-    if (family->norm_after_rope)
-        norm_heads(run, block, n);
-}
-
-/* Attention of the sequences [first, last), which lie side by side. */
-static void attend_group(Run *run, const MoeBlock *block, gsize first, gsize last)
-{
-    const MoeForward *job = run->job;
-    const MoeModelShape *s = run->shape;
-    gsize start = job->offsets[first], n = job->offsets[last] - start, H = (gsize)s->hidden_size;
-    float *x = run->x + start * H, eps = run->ends.norm_eps;
-    const MoeAttentionShape shape = {.Q = (size_t)s->num_attention_heads,
-                                     .G = (size_t)s->num_key_value_heads,
-                                     .D = (size_t)s->head_dim,
-                                     .scale = 1 / sqrtf((float)s->head_dim),
-                                     .window = block->window};
-    if (block->attention_norm != NULL)
-        moe_rmsnorm(n, H, x, block->attention_norm, eps, run->normed);
-    lap(run, MOE_STAGE_NORM);
-    project(run, block, n, block->attention_norm != NULL ? run->normed : x);
-    prepare_heads(run, block, start, n);
-    g_autofree size_t *offsets = g_new(size_t, last - first + 1);
-    for (gsize i = first; i <= last; i++)
-        offsets[i - first] = job->offsets[i] - start;
-    moe_attention_causal(last - first, offsets, &shape, run->q, run->k, run->v, run->normed);
-    lap(run, MOE_STAGE_ATTENTION);
-    if (block->attention_post_norm == NULL) {
-        moe_linear_add(n, run->normed, &block->o, x);
-        lap(run, MOE_STAGE_PROJECTIONS);
-        return;
-    }
-    moe_linear(n, run->normed, &block->o, run->q);
-    lap(run, MOE_STAGE_PROJECTIONS);
-    moe_rmsnorm(n, H, run->q, block->attention_post_norm, eps, run->q);
-    moe_add_scaled(n * H, 1, run->q, x);
-    lap(run, MOE_STAGE_NORM);
-}
-
-/* y += ffn(h), times sigmoid(router h) where there is a @router, for @n tokens. */
-static void run_dense(Run *run, const MoeExpert *ffn, const MoeMatrix *router, gsize n,
-                      const float *h, float *y)
-{
-    gsize H = (gsize)run->shape->hidden_size;
-    const uint32_t offsets[] = {0, (uint32_t)n};
-    moe_experts_swiglu(1, H, ffn->gate.rows, ffn, offsets, h, run->middle, run->rows_out);
-    if (router->data == NULL) {
-        moe_add_scaled(n * H, 1, run->rows_out, y);
-    } else {
-        moe_linear(n, h, router, run->middle);
-        moe_add_gated(n, H, run->middle, run->rows_out, y);
-    }
-    lap(run, MOE_STAGE_EXPERTS);
-}
-
-/* y += the sum of weights * expert(h) for the tokens [start, start + n). */
-static gboolean run_experts(Run *run, const MoeBlock *block, gsize start, gsize n, int layer,
-                            const float *h, float *y, GError **error)
-{
-    const MoeModelShape *s = run->shape;
-    gsize H = (gsize)s->hidden_size, E = (gsize)s->num_experts, K = (gsize)s->num_experts_per_tok;
-    float *logits = run->logits + (run->job->want_logits ? start * E : 0);
-    uint16_t *experts = run->experts + start * K;
-    float *weights = run->weights + start * K;
-    moe_linear(n, h, &block->router, logits);
-    lap(run, MOE_STAGE_ROUTER);
-    size_t bad = moe_find_nonfinite(MOE_F32, logits, n * E);
-    lap(run, MOE_STAGE_CHECK);
-    if (bad != SIZE_MAX)
-        return moe_fail(error, MOE_ERROR_INPUT,
-                        "block %d: the router logits of token %" G_GSIZE_FORMAT
-                        " are not finite: the activations overflow",
-                        layer, start + bad / E);
-    moe_gate(n, E, K, logits, &block->gate, experts, weights);
-    lap(run, MOE_STAGE_GATE);
-    moe_permute_plan(n, K, E, experts, run->offsets, run->slots);
-    moe_permute_rows(n, K, H, h, run->slots, run->rows);
-    lap(run, MOE_STAGE_PERMUTE);
-    moe_experts_swiglu(E, H, (gsize)s->moe_intermediate_size, block->experts, run->offsets,
-                       run->rows, run->middle, run->rows_out);
-    lap(run, MOE_STAGE_EXPERTS);
-    moe_combine_rows(n, K, H, run->rows_out, run->slots, weights, y);
-    lap(run, MOE_STAGE_COMBINE);
-    return TRUE;
-}
-
-/* The FFN, dense or of experts, of the tokens [start, start + n). */
-static gboolean run_ffn(Run *run, const MoeBlock *block, gsize start, gsize n, int layer,
-                        GError **error)
-{
-    gsize H = (gsize)run->shape->hidden_size;
-    float *x = run->x + start * H, eps = run->ends.norm_eps;
-    float *h = run->hidden + (run->job->want_hidden ? start * H : 0);
-    /* Experts add to y what they compute of h: without a norm in front, h is x before that. */
-    float *y = block->ffn_post_norm != NULL ? run->sum : x;
-    if (block->ffn_norm != NULL)
-        moe_rmsnorm(n, H, x, block->ffn_norm, eps, h);
-    else
-        memcpy(h, x, n * H * sizeof(float));
-    if (block->ffn_post_norm != NULL)
-        memset(y, 0, n * H * sizeof(float));
-    lap(run, MOE_STAGE_NORM);
-    if (block->dense.gate.data != NULL)
-        run_dense(run, &block->dense, &(MoeMatrix){0}, n, h, y);
-    else if (!run_experts(run, block, start, n, layer, h, y, error))
-        return FALSE;
-    if (block->shared.gate.data != NULL)
-        run_dense(run, &block->shared, &block->shared_router, n, h, y);
-    if (block->ffn_post_norm == NULL)
-        return TRUE;
-    moe_rmsnorm(n, H, y, block->ffn_post_norm, eps, y);
-    moe_add_scaled(n * H, 1, y, x);
-    lap(run, MOE_STAGE_NORM);
-    return TRUE;
-}
-
-static gboolean run_block(Run *run, int layer, GError **error)
+static gboolean run_part(MoeRun *run, int layer, int part, GError **error)
 {
     const MoeForward *job = run->job;
     const MoeBlock *block = &run->blocks[layer];
-    double done = (double)layer * (double)run->T,
-           total = (double)run->T * (double)run->shape->num_hidden_layers;
-    gboolean good = check_block(run, block, error);
-    lap(run, MOE_STAGE_CHECK);
-    if (!good)
-        return FALSE;
+    double T = (double)run->T, parts = block->n_parts;
+    double done = ((double)layer + part / parts) * T;
+    double total = T * (double)run->shape->num_hidden_layers;
     for (gsize first = 0; first < job->n_sequences;) {
         gsize last = group_end(job, first);
-        attend_group(run, block, first, last);
-        moe_progress_update(job->progress, done + (double)job->offsets[last] / 2, total);
+        moe_run_attention(run, &block->parts[part].attention, first, last);
+        moe_progress_update(job->progress, done + (double)job->offsets[last] / (2 * parts), total);
         first = last;
     }
     for (gsize start = 0; start < run->T; start += run->chunk) {
-        if (!run_ffn(run, block, start, MIN(run->chunk, run->T - start), layer, error))
+        if (!moe_run_ffn(run, block, part, start, MIN(run->chunk, run->T - start), layer, error))
             return FALSE;
-        moe_progress_update(job->progress, done + (double)(run->T + start) / 2, total);
+        moe_progress_update(job->progress, done + (T + (double)start) / (2 * parts), total);
     }
-    if (block->experts == NULL)
-        return TRUE;
+    return TRUE;
+}
+
+static gboolean run_block(MoeRun *run, int layer, GError **error)
+{
+    const MoeForward *job = run->job;
+    const MoeBlock *block = &run->blocks[layer];
+    gboolean good = check_block(run, block, error);
+    moe_run_lap(run, MOE_STAGE_CHECK);
+    for (int part = 0; part < block->n_parts && good; part++)
+        good = run_part(run, layer, part, error);
+    if (!good || block->experts == NULL)
+        return good;
+    if (block->n_parts > 1)
+        moe_add_scaled(run->T * (gsize)run->shape->hidden_size, 1, run->shortcut, run->x);
     const MoeRouting routing = {
         .layer = layer,
         .experts = run->experts,
@@ -387,7 +283,7 @@ static gboolean run_block(Run *run, int layer, GError **error)
     return job->routing == NULL || job->routing(job->user, &routing, error);
 }
 
-static gboolean run_head(Run *run, GError **error)
+static gboolean run_head(MoeRun *run, GError **error)
 {
     const MoeForward *job = run->job;
     if (job->n_head_tokens == 0)
@@ -399,19 +295,25 @@ static gboolean run_head(Run *run, GError **error)
     float *last = moe_scratch(job->n_head_tokens * H * sizeof(float));
     for (gsize i = 0; i < job->n_head_tokens; i++)
         memcpy(last + i * H, run->x + job->head_tokens[i] * H, H * sizeof(float));
-    moe_rmsnorm(job->n_head_tokens, H, last, run->ends.final_norm, run->ends.norm_eps, last);
-    moe_linear(job->n_head_tokens, last, &run->ends.head, job->head_out);
+    gsize n = job->n_head_tokens, V = run->ends.head.rows;
+    moe_run_norm(run, &run->ends.final_norm, n, last, last);
+    moe_linear(n, last, &run->ends.head, job->head_out);
+    if (run->ends.head_bias != NULL)
+        moe_add_bias(n, V, run->ends.head_bias, job->head_out);
+    if (run->config->logits_scaling < 1 || run->config->logits_scaling > 1)
+        moe_scale(n * V, (float)(1 / run->config->logits_scaling), job->head_out);
     free(last);
-    lap(run, MOE_STAGE_HEAD);
+    moe_run_lap(run, MOE_STAGE_HEAD);
     return TRUE;
 }
 
 gboolean moe_forward(const MoeForward *job, GError **error)
 {
-    Run run = {.job = job,
-               .shape = &job->model->shape,
-               .T = job->offsets[job->n_sequences],
-               .lap_us = g_get_monotonic_time()};
+    MoeRun run = {.job = job,
+                  .shape = &job->model->shape,
+                  .config = job->model->config,
+                  .T = job->offsets[job->n_sequences],
+                  .lap_us = g_get_monotonic_time()};
     gboolean good = check_batch(job, run.T, error) && bind(&run, error);
     if (good) {
         plan_memory(&run);

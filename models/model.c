@@ -55,10 +55,14 @@ const MoeField moe_model_fields[] = {
      .doc = "mla: width of the part with positions"},
     {"v_head_dim", MOE_FIELD_INT, SHAPE(v_head_dim), "", WIDTH,
      .doc = "mla: width of a value head"},
+    {"attentions_per_block", MOE_FIELD_INT, SHAPE(attentions_per_block), "1", .min = 1, .max = 2,
+     .doc = "2: each with a dense FFN, beside the experts"},
     {"num_experts", MOE_FIELD_INT, SHAPE(num_experts), .min = 1, .max = 65535,
      .doc = "routed experts of a block"},
     {"num_experts_per_tok", MOE_FIELD_INT, SHAPE(num_experts_per_tok), .min = 1, .max = 256,
      .doc = "top-k"},
+    {"identity_experts", MOE_FIELD_INT, SHAPE(identity_experts), "0", .max = 65534,
+     .doc = "how many of them compute nothing"},
     {"moe_intermediate_size", MOE_FIELD_INT, SHAPE(moe_intermediate_size), WIDTH,
      .doc = "width of an expert"},
     {"shared_expert_intermediate_size", MOE_FIELD_INT, SHAPE(shared_expert_intermediate_size), "0",
@@ -122,9 +126,11 @@ static double attention_parameters(const MoeModelShape *s)
 static double count_parameters(const MoeModelShape *s, gint64 experts)
 {
     double hidden = (double)s->hidden_size, n_moe = (double)moe_model_moe_layers(s);
-    double blocks = (double)s->num_hidden_layers * attention_parameters(s);
-    double dense =
-        ((double)s->num_hidden_layers - n_moe) * 3 * hidden * (double)s->intermediate_size;
+    double parts = (double)MAX(s->attentions_per_block, 1);
+    double blocks = (double)s->num_hidden_layers * parts * attention_parameters(s);
+    double n_dense =
+        parts > 1 ? (double)s->num_hidden_layers * parts : (double)s->num_hidden_layers - n_moe;
+    double dense = n_dense * 3 * hidden * (double)s->intermediate_size;
     double router = hidden * (double)s->num_experts;
     double shared = 3 * hidden * (double)s->shared_expert_intermediate_size;
     double routed = (double)experts * 3 * hidden * (double)s->moe_intermediate_size;
@@ -134,7 +140,7 @@ static double count_parameters(const MoeModelShape *s, gint64 experts)
 static double count_all(const MoeModelShape *s)
 {
     double embedding = s->tie_word_embeddings ? 0 : (double)(s->vocab_size * s->hidden_size);
-    return count_parameters(s, s->num_experts) + embedding;
+    return count_parameters(s, s->num_experts - s->identity_experts) + embedding;
 }
 
 gint64 moe_model_attention_parameters(const MoeModelShape *s)
@@ -182,6 +188,11 @@ gboolean moe_model_shape_check(const MoeModelShape *s, GError **error)
                         "num_experts_per_tok %" G_GINT64_FORMAT
                         " is more than num_experts %" G_GINT64_FORMAT,
                         s->num_experts_per_tok, s->num_experts);
+    if (s->identity_experts >= s->num_experts)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "identity_experts %" G_GINT64_FORMAT
+                        " leaves no expert that computes, of num_experts %" G_GINT64_FORMAT,
+                        s->identity_experts, s->num_experts);
     if (s->first_k_dense_replace >= s->num_hidden_layers)
         return moe_fail(error, MOE_ERROR_INPUT,
                         "first_k_dense_replace %" G_GINT64_FORMAT

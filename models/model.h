@@ -22,7 +22,9 @@ typedef struct {
     gint64 num_key_value_heads, head_dim; /* GQA */
     gint64 q_lora_rank, kv_lora_rank;     /* MLA; q_lora_rank 0: queries are not compressed */
     gint64 qk_nope_head_dim, qk_rope_head_dim, v_head_dim;
+    gint64 attentions_per_block;             /* 2: each with a dense FFN beside the experts; 0: 1 */
     gint64 num_experts, num_experts_per_tok; /* routed */
+    gint64 identity_experts;                 /* among them: cost nothing, add the token itself */
     gint64 moe_intermediate_size;            /* width of one routed expert */
     gint64 shared_expert_intermediate_size;  /* of all shared experts together; 0: none */
     gint64 first_k_dense_replace;            /* blocks at the start that have a dense FFN instead */

@@ -162,7 +162,11 @@ gboolean moe_weights_matrix(MoeWeights *weights, const char *name, gint64 rows, 
 
 const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n, GError **error)
 {
-    const MoeTensor *tensor = take(weights, name, 1, &n, error);
+    const gint64 dims[] = {1, n}; /* ERNIE's biases are rows */
+    const MoeSafetensors *shard = g_hash_table_lookup(weights->owner, name);
+    const MoeTensor *found = shard != NULL ? moe_safetensors_find(shard, name) : NULL;
+    gboolean row_shape = found != NULL && found->n_dims == 2 && found->dims[0] == 1;
+    const MoeTensor *tensor = take(weights, name, row_shape ? 2 : 1, row_shape ? dims : &n, error);
     MoeMatrix row = {.rows = 1, .cols = (size_t)n};
     if (tensor == NULL)
         return NULL;

@@ -22,7 +22,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeWeights, moe_weights_free)
 gboolean moe_weights_matrix(MoeWeights *weights, const char *name, gint64 rows, gint64 cols,
                             MoeMatrix *matrix_out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The vector @name of @n elements as floats; owned by @weights. NULL with MOE_ERROR_INPUT. */
+/* The vector @name of @n elements, [n] or [1, n], as floats; owned by @weights. NULL with MOE_ERROR_INPUT. */
 const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n,
                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

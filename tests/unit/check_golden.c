@@ -6,12 +6,18 @@
 
 /* Every folder of tests/golden: see the README there. */
 static const char *const folders[] = {
-    "dots1",           "flex_olmo",         "glm4_moe",
-    "hunyuan_v1_moe",  "minimax_m2",        "mixtral",
-    "olmoe",           "olmoe-tiny",        "olmoe_renorm",
-    "qwen2_moe",       "qwen3_moe",         "tokenizers/deepseek3",
-    "tokenizers/gpt2", "tokenizers/llama3", "tokenizers/o200k",
-    "tokenizers/qwen",
+    "deepseek_v2",      "deepseek_v2_lite",
+    "deepseek_v3",      "dots1",
+    "ernie4_5_moe",     "flex_olmo",
+    "glm4_moe",         "glm4_moe_lite",
+    "hunyuan_v1_moe",   "longcat_flash",
+    "mimo_v2_flash",    "minimax_m2",
+    "mixtral",          "olmoe",
+    "olmoe-tiny",       "olmoe_renorm",
+    "phimoe",           "qwen2_moe",
+    "qwen3_moe",        "tokenizers/deepseek3",
+    "tokenizers/gpt2",  "tokenizers/llama3",
+    "tokenizers/o200k", "tokenizers/qwen",
 };
 
 START_TEST(agrees_with_the_reference)

@@ -46,14 +46,17 @@ static size_t run_clip(Arrays *a)
 
 static size_t run_rope_table(Arrays *a)
 {
-    moe_rope_table(T, D, 10000, a->out, a->out + T * D / 2);
+    const MoeRopeScaling scaling = {.kind = MOE_ROPE_DEFAULT, .theta = 10000};
+    float frequencies[D / 2];
+    moe_rope_frequencies(D, &scaling, frequencies);
+    moe_rope_table(T, D, frequencies, 1, a->out, a->out + T * D / 2);
     return T * D;
 }
 
 static size_t run_rope(Arrays *a)
 {
     memcpy(a->out, a->x, T * Q * D * sizeof(float));
-    moe_rope_half(T, Q, D, D, a->positions, a->y, a->y + T * D / 2, a->out);
+    moe_rope(T, Q, D, D, MOE_ROPE_HALVES, a->positions, a->y, a->y + T * D / 2, a->out);
     return T * Q * D;
 }
 

@@ -41,7 +41,7 @@ static double error_of(const float *got, const float *expected, size_t n)
 
 /* --- the list of cases ----------------------------------------------------------------------- */
 
-enum { N_KERNELS = 11, SHAPES_PER_KERNEL = 60 };
+enum { N_KERNELS = 12, SHAPES_PER_KERNEL = 60 };
 
 START_TEST(agrees_with_its_oracle)
 {
@@ -401,17 +401,20 @@ static double dot(const float *a, const float *b, size_t n)
 START_TEST(rope_keeps_position_zero_and_distances)
 {
     enum { M = 500, D = 10, HEADS = 3 };
-    float cos[M * D / 2], sin[M * D / 2];
-    moe_rope_table(M, D, 10000, cos, sin);
+    float cos[M * D / 2], sin[M * D / 2], frequencies[D / 2];
+    const MoeRopeScaling scaling = {.theta = 10000};
+    moe_rope_frequencies(D, &scaling, frequencies);
+    moe_rope_table(M, D, frequencies, 1, cos, sin);
+    MoeRopePairs pairs = _i == 0 ? MOE_ROPE_HALVES : MOE_ROPE_NEIGHBOURS;
     g_autofree float *x = random_floats("x", 2 * HEADS * D);
     float moved[2 * HEADS * D], shifted[2 * HEADS * D];
     const uint32_t zero[] = {0, 0}, at[] = {7, 3}, later[] = {496, 492};
     memcpy(moved, x, sizeof(moved));
-    moe_rope_half(2, HEADS, D, D, zero, cos, sin, moved);
+    moe_rope(2, HEADS, D, D, pairs, zero, cos, sin, moved);
     ck_assert_mem_eq(moved, x, sizeof(moved)); /* the identity */
     memcpy(shifted, x, sizeof(shifted));
-    moe_rope_half(2, HEADS, D, D, at, cos, sin, moved);
-    moe_rope_half(2, HEADS, D, D, later, cos, sin, shifted);
+    moe_rope(2, HEADS, D, D, pairs, at, cos, sin, moved);
+    moe_rope(2, HEADS, D, D, pairs, later, cos, sin, shifted);
     for (size_t h = 0; h < HEADS; h++) {
         size_t i = h * D, j = (HEADS + h) * D;
         assert_close(dot(moved + i, moved + i, D), dot(x + i, x + i, D), 1e-5); /* a rotation */
@@ -425,12 +428,100 @@ START_TEST(rope_table_holds_cosines)
 {
     enum { M = 5, D = 4 };
     float c[M * D / 2], s[M * D / 2];
-    moe_rope_table(M, D, 100, c, s); /* frequencies 1 and 0.1 */
+    const float frequencies[] = {1, 0.1F};
+    moe_rope_table(M, D, frequencies, 1, c, s);
     for (int m = 0; m < M; m++) {
         ck_assert(fabs(c[2 * m] - cos(m)) < 1e-7 && fabs(s[2 * m] - sin(m)) < 1e-7);
         ck_assert(fabs(c[2 * m + 1] - cos(0.1 * m)) < 1e-7);
         ck_assert(fabs(s[2 * m + 1] - sin(0.1 * m)) < 1e-7);
     }
+}
+END_TEST
+
+/* Llama 3.1: wavelengths below original/high keep their frequency, above original/low all of it is
+ * divided, and halfway between (in frequency) half of it is. */
+START_TEST(rope_llama3_stretches_long_waves)
+{
+    enum { R = 64 };
+    float plain[R / 2], f[R / 2];
+    MoeRopeScaling s = {.theta = 5e5, .factor = 8, .original = 8192, .low = 1, .high = 4};
+    moe_rope_frequencies(R, &s, plain);
+    s.kind = MOE_ROPE_LLAMA3;
+    moe_rope_frequencies(R, &s, f);
+    for (size_t i = 0; i < R / 2; i++) {
+        double wave = 2 * M_PI / (double)plain[i];
+        double turns = 8192 / wave;
+        double keep = turns > 4 ? 1 : turns < 1 ? 0 : (turns - 1) / 3;
+        assert_close(f[i], (double)plain[i] * (keep + (1 - keep) / 8), 1e-6);
+    }
+    ck_assert(plain[0] == f[0] && f[R / 2 - 1] * 8 == plain[R / 2 - 1]);
+}
+END_TEST
+
+/* DeepSeek-V3's: at theta 10000, R 64 and 4096 tokens, element i turns 4096 / (2 pi 10000^(i/32))
+ * times. 32 turns: i = 32 log(4096 / 64 pi) / log(10000) = 10.47, 1 turn: 22.51; rounded outwards 10
+ * and 23. */
+START_TEST(rope_yarn_ramps_between_its_betas)
+{
+    enum { R = 64 };
+    float plain[R / 2], f[R / 2];
+    MoeRopeScaling s = {.theta = 1e4,
+                        .factor = 40,
+                        .original = 4096,
+                        .beta_fast = 32,
+                        .beta_slow = 1,
+                        .truncate = 1};
+    moe_rope_frequencies(R, &s, plain);
+    s.kind = MOE_ROPE_YARN;
+    moe_rope_frequencies(R, &s, f);
+    for (size_t i = 0; i < R / 2; i++) {
+        double keep = i <= 10 ? 1 : i >= 23 ? 0 : (23 - (double)i) / 13;
+        assert_close(f[i], (double)plain[i] * (keep + (1 - keep) / 40), 1e-6);
+    }
+    s.truncate = 0;
+    moe_rope_frequencies(R, &s, f);
+    double first = 32 * log(4096 / (64 * M_PI)) / log(1e4), last = 32 * log(2048 / M_PI) / log(1e4);
+    double keep = (last - 15) / (last - first);
+    assert_close(f[15], (double)plain[15] * (keep + (1 - keep) / 40), 1e-6);
+    s.beta_fast = s.beta_slow = 1; /* Kimi-K2's: a step */
+    s.truncate = 1;
+    moe_rope_frequencies(R, &s, f);
+    ck_assert(f[22] == plain[22]);
+    assert_close(f[24] * 40, plain[24], 1e-6);
+}
+END_TEST
+
+START_TEST(rope_linear_and_long_divide)
+{
+    enum { R = 6 };
+    const double divisors[] = {1, 1.5, 4};
+    float plain[R / 2], linear[R / 2], longer[R / 2];
+    MoeRopeScaling s = {.theta = 1e4, .factor = 2, .divisors = divisors};
+    moe_rope_frequencies(R, &s, plain);
+    s.kind = MOE_ROPE_LINEAR;
+    moe_rope_frequencies(R, &s, linear);
+    s.kind = MOE_ROPE_LONG;
+    moe_rope_frequencies(R, &s, longer);
+    for (size_t i = 0; i < R / 2; i++) {
+        assert_close(linear[i] * 2, plain[i], 1e-6);
+        assert_close(longer[i] * divisors[i], plain[i], 1e-6);
+    }
+}
+END_TEST
+
+START_TEST(layernorm_gives_known_answers)
+{
+    const float x[] = {1, 3, 5, 7}, weight[] = {1, 2, 1, -1}, bias[] = {0, 0, 10, 0};
+    float out[4];
+    moe_layernorm(1, 4, x, weight, bias, 1e-12F, out);
+    const double r = sqrt(5); /* mean 4, variance 5 */
+    const float expected[] = {(float)(-3 / r), (float)(-2 / r), (float)(10 + 1 / r),
+                              (float)(-3 / r)};
+    ck_assert(error_of(out, expected, 4) <= 1e-6);
+    moe_layernorm(1, 4, x, weight, NULL, 1e-12F, out);
+    ck_assert(fabs(out[2] - 1 / r) < 1e-6);
+    moe_rmsnorm(1, 4, x, NULL, 1e-12F, out); /* no weight: ones */
+    ck_assert(fabs(out[3] - 7 / sqrt(21)) < 1e-6);
 }
 END_TEST
 
@@ -562,7 +653,11 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, gate_gives_known_answers, 0, (int)G_N_ELEMENTS(gate_cases));
     tcase_add_loop_test(tests, gate_chooses_groups, 0, (int)G_N_ELEMENTS(grouped_cases));
     tcase_add_loop_test(tests, gate_agrees_at_the_edges, 0, (int)G_N_ELEMENTS(gate_shapes));
-    tcase_add_test(tests, rope_keeps_position_zero_and_distances);
+    tcase_add_loop_test(tests, rope_keeps_position_zero_and_distances, 0, 2);
+    tcase_add_test(tests, rope_llama3_stretches_long_waves);
+    tcase_add_test(tests, rope_yarn_ramps_between_its_betas);
+    tcase_add_test(tests, rope_linear_and_long_divide);
+    tcase_add_test(tests, layernorm_gives_known_answers);
     tcase_add_test(tests, rope_table_holds_cosines);
     tcase_add_test(tests, norm_gives_known_answers);
     tcase_add_test(tests, clips_both_sides);
