@@ -38,6 +38,10 @@ void *moe_case_own(MoeCase *c, size_t size);
 float *moe_case_floats(MoeCase *c, size_t n);
 float *moe_case_whole_floats(MoeCase *c, size_t n);
 
+/* Fills a stored matrix [rows, cols] without gaps with random blocks: any code, scales that keep
+ * values moderate (below 2 for plain types), nothing that is not finite. */
+void moe_case_store(uint64_t *state, MoeDtype dtype, size_t rows, size_t cols, void *data);
+
 /* Makes room for @n results of kernel and oracle. */
 void moe_case_outputs(MoeCase *c, size_t n);
 

@@ -15,18 +15,10 @@
 
 enum { THETA = 10000 };
 
-/* Random stored weights: f16 and bf16 are random bit patterns of values below 2 in size. */
 static MoeMatrix matrix(MoeCase *c, void *data, size_t rows, size_t cols)
 {
-    MoeDtype dtype = c->shape.dtype;
-    if (dtype == MOE_F32) {
-        for (size_t i = 0; i < rows * cols; i++)
-            ((float *)data)[i] = moe_case_uniform(&c->shape.seed);
-    } else {
-        for (size_t i = 0; i < rows * cols; i++)
-            ((uint16_t *)data)[i] = (uint16_t)moe_case_next(&c->shape.seed) & 0xBFFF;
-    }
-    return (MoeMatrix){data, dtype, rows, cols};
+    moe_case_store(&c->shape.seed, c->shape.dtype, rows, cols, data);
+    return (MoeMatrix){data, c->shape.dtype, rows, cols};
 }
 
 static MoeDtype draw_dtype(uint64_t *state)
@@ -158,7 +150,7 @@ static void inputs_linear(MoeCase *c)
 {
     const MoeCaseShape *s = &c->shape;
     c->a = moe_case_floats(c, s->T * s->H);
-    c->matrix = matrix(c, moe_case_own(c, s->N * s->H * sizeof(float)), s->N, s->H);
+    c->matrix = matrix(c, moe_case_own(c, s->N * moe_dtype_row_bytes(s->dtype, s->H)), s->N, s->H);
     moe_case_outputs(c, s->T * s->N);
 }
 
@@ -188,7 +180,8 @@ static double flop_linear(const MoeCaseShape *s)
 
 static double bytes_linear(const MoeCaseShape *s)
 {
-    return 4 * (double)(s->T * (s->N + s->H)) + (double)(s->N * s->H * moe_dtype_size(s->dtype));
+    return 4 * (double)(s->T * (s->N + s->H)) +
+           (double)(s->N * moe_dtype_row_bytes(s->dtype, s->H));
 }
 
 /* --- attention ------------------------------------------------------------------------------- */
@@ -388,12 +381,13 @@ static void inputs_ffn(MoeCase *c)
     const MoeCaseShape *s = &c->shape;
     draw_experts(c);
     plan_slots(c, 0);
-    size_t one = s->H * s->F * moe_dtype_size(s->dtype);
-    char *data = moe_case_own(c, 3 * s->E * one);
+    size_t up = s->F * moe_dtype_row_bytes(s->dtype, s->H);
+    size_t down = s->H * moe_dtype_row_bytes(s->dtype, s->F);
+    char *data = moe_case_own(c, s->E * (2 * up + down));
     c->ffn = moe_case_own(c, s->E * sizeof(MoeExpert));
-    for (size_t e = 0; e < s->E; e++, data += 3 * one)
-        c->ffn[e] = (MoeExpert){matrix(c, data, s->F, s->H), matrix(c, data + one, s->F, s->H),
-                                matrix(c, data + 2 * one, s->H, s->F)};
+    for (size_t e = 0; e < s->E; e++, data += 2 * up + down)
+        c->ffn[e] = (MoeExpert){matrix(c, data, s->F, s->H), matrix(c, data + up, s->F, s->H),
+                                matrix(c, data + 2 * up, s->H, s->F)};
     c->a = moe_case_floats(c, s->T * s->K * s->H);
     c->scratch = moe_case_own(c, s->T * s->K * s->F * sizeof(float));
     moe_case_outputs(c, s->T * s->K * s->H);
@@ -419,7 +413,8 @@ static double flop_ffn(const MoeCaseShape *s)
 static double bytes_ffn(const MoeCaseShape *s)
 {
     return 8 * (double)(s->T * s->K * s->H) +
-           3 * (double)(s->E * s->H * s->F * moe_dtype_size(s->dtype));
+           (double)(s->E * (2 * s->F * moe_dtype_row_bytes(s->dtype, s->H) +
+                            s->H * moe_dtype_row_bytes(s->dtype, s->F)));
 }
 
 /* --- the list -------------------------------------------------------------------------------- */

@@ -99,9 +99,9 @@ void moe_experts_swiglu_ref(size_t E, size_t H, size_t F, const MoeExpert *exper
     float *down = moe_scratch(H * F * sizeof(float));
     double *hidden = moe_scratch(F * sizeof(double));
     for (size_t e = 0; e < E; e++) {
-        moe_widen(experts[e].gate.dtype, experts[e].gate.data, F * H, gate);
-        moe_widen(experts[e].up.dtype, experts[e].up.data, F * H, up);
-        moe_widen(experts[e].down.dtype, experts[e].down.data, H * F, down);
+        moe_matrix_ref(&experts[e].gate, gate);
+        moe_matrix_ref(&experts[e].up, up);
+        moe_matrix_ref(&experts[e].down, down);
         for (size_t p = offsets[e]; p < offsets[e + 1]; p++) {
             for (size_t f = 0; f < F; f++) {
                 double a = 0, b = 0;

@@ -27,7 +27,7 @@ static void linear(size_t T, const float *restrict x, const MoeMatrix *w, float 
     moe_blas_single();
 #pragma omp parallel
     {
-        float *scratch = w->dtype == MOE_F32 ? NULL : moe_scratch(width * cols * sizeof(float));
+        float *scratch = moe_scratch(width * cols * sizeof(float));
 #pragma omp for schedule(dynamic)
         for (size_t tile = 0; tile < n_width * n_tokens; tile++) {
             size_t n = tile % n_width * width, t = tile / n_width * TOKENS;
@@ -54,10 +54,10 @@ void moe_linear_add(size_t T, const float *restrict x, const MoeMatrix *w, float
 
 void moe_linear_ref(size_t T, const float *x, const MoeMatrix *w, float *y)
 {
-    float *row = moe_scratch(w->cols * sizeof(float));
+    float *wide = moe_scratch(w->rows * w->cols * sizeof(float));
+    moe_matrix_ref(w, wide);
     for (size_t n = 0; n < w->rows; n++) {
-        const char *from = (const char *)w->data + n * w->cols * moe_dtype_size(w->dtype);
-        moe_widen(w->dtype, from, w->cols, row);
+        const float *row = wide + n * w->cols;
         for (size_t t = 0; t < T; t++) {
             double sum = 0;
             for (size_t i = 0; i < w->cols; i++)
@@ -65,5 +65,5 @@ void moe_linear_ref(size_t T, const float *x, const MoeMatrix *w, float *y)
             y[t * w->rows + n] = (float)sum;
         }
     }
-    free(row);
+    free(wide);
 }

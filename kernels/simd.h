@@ -18,6 +18,13 @@
 #else
 #define MOE_CLONES
 #endif
+/* The name of a function in a source that is compiled more than once: with it, the AVX2 objects of
+ * Makefile.am and the others can be linked together. */
+#if defined(MOE_VARIANT_AVX2)
+#define MOE_VARIANT(name) name##_avx2
+#else
+#define MOE_VARIANT(name) name##_base
+#endif
 #define MOE_INLINE static inline __attribute__((always_inline, unused))
 
 enum { MOE_LANES = 8 };

@@ -225,11 +225,13 @@ static void embed(MoeRun *run)
 {
     const MoeForward *job = run->job;
     const MoeMatrix *embedding = &run->ends.embedding;
-    gsize H = embedding->cols, row_bytes = H * moe_dtype_size(embedding->dtype);
-    gsize longest = 1;
-    for (gsize t = 0; t < run->T; t++)
-        moe_widen(embedding->dtype, (const char *)embedding->data + job->ids[t] * row_bytes, H,
-                  run->x + t * H);
+    gsize H = embedding->cols, longest = 1;
+    for (gsize t = 0; t < run->T; t++) {
+        float *to = run->x + t * H;
+        const float *row = moe_matrix_rows(embedding, job->ids[t], 1, to);
+        if (row != to)
+            memcpy(to, row, H * sizeof(float));
+    }
     if (run->config->embedding_multiplier < 1 || run->config->embedding_multiplier > 1)
         moe_scale(run->T * H, (float)run->config->embedding_multiplier, run->x);
     for (gsize s = 0; s < job->n_sequences; s++) {

@@ -12,13 +12,20 @@ static const struct {
     size_t size;
     int dtype; /* MoeDtype, -1: none */
 } types[] = {
-    [MOE_ST_BOOL] = {"BOOL", 1, -1},       [MOE_ST_U8] = {"U8", 1, -1},
-    [MOE_ST_I8] = {"I8", 1, -1},           [MOE_ST_F8_E4M3] = {"F8_E4M3", 1, -1},
-    [MOE_ST_F8_E5M2] = {"F8_E5M2", 1, -1}, [MOE_ST_U16] = {"U16", 2, -1},
-    [MOE_ST_I16] = {"I16", 2, -1},         [MOE_ST_F16] = {"F16", 2, MOE_F16},
-    [MOE_ST_BF16] = {"BF16", 2, MOE_BF16}, [MOE_ST_U32] = {"U32", 4, -1},
-    [MOE_ST_I32] = {"I32", 4, -1},         [MOE_ST_F32] = {"F32", 4, MOE_F32},
-    [MOE_ST_U64] = {"U64", 8, -1},         [MOE_ST_I64] = {"I64", 8, -1},
+    [MOE_ST_BOOL] = {"BOOL", 1, -1},
+    [MOE_ST_U8] = {"U8", 1, -1},
+    [MOE_ST_I8] = {"I8", 1, -1},
+    [MOE_ST_F8_E4M3] = {"F8_E4M3", 1, MOE_F8_E4M3},
+    [MOE_ST_F8_E5M2] = {"F8_E5M2", 1, MOE_F8_E5M2},
+    [MOE_ST_U16] = {"U16", 2, -1},
+    [MOE_ST_I16] = {"I16", 2, -1},
+    [MOE_ST_F16] = {"F16", 2, MOE_F16},
+    [MOE_ST_BF16] = {"BF16", 2, MOE_BF16},
+    [MOE_ST_U32] = {"U32", 4, -1},
+    [MOE_ST_I32] = {"I32", 4, -1},
+    [MOE_ST_F32] = {"F32", 4, MOE_F32},
+    [MOE_ST_U64] = {"U64", 8, -1},
+    [MOE_ST_I64] = {"I64", 8, -1},
     [MOE_ST_F64] = {"F64", 8, -1},
 };
 

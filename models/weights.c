@@ -207,7 +207,7 @@ gboolean moe_weights_check_used(const MoeWeights *weights, const char *const *ig
 gboolean moe_weights_check_finite(const MoeWeights *weights, const MoeMatrix *matrix,
                                   GError **error)
 {
-    size_t at = moe_find_nonfinite(matrix->dtype, matrix->data, matrix->rows * matrix->cols);
+    size_t at = moe_matrix_find_nonfinite(matrix);
     if (at == SIZE_MAX)
         return TRUE;
     const char *name = g_hash_table_lookup(weights->by_data, matrix->data);

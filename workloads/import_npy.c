@@ -178,7 +178,7 @@ static gboolean fill_layers(Files *files, const char *const *paths, const MoeImp
         layer->experts = experts;
         if (files->weights->len > 0) {
             layer->weights_dtype = weights_dtype(files);
-            void *weights = moe_trace_alloc(trace, pairs * moe_dtype_size(layer->weights_dtype));
+            void *weights = moe_trace_alloc(trace, pairs * moe_dtype_bytes(layer->weights_dtype));
             copy_weights(files, l, layer->weights_dtype, weights);
             layer->weights = weights;
         }

@@ -131,7 +131,7 @@ static gboolean check_layer_weights(const MoeTraceLayer *layer, GError **error)
     if (bad != SIZE_MAX)
         return moe_fail(error, MOE_ERROR_INPUT, "block %d: the weight of pair %zu is not finite",
                         layer->layer, bad);
-    size_t size = moe_dtype_size(layer->weights_dtype);
+    size_t size = moe_dtype_bytes(layer->weights_dtype);
     float block[1024];
     for (gint64 first = 0; first < layer->n_pairs; first += G_N_ELEMENTS(block)) {
         size_t n = (size_t)MIN(layer->n_pairs - first, (gint64)G_N_ELEMENTS(block));

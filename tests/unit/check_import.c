@@ -63,7 +63,7 @@ START_TEST(npy_is_token_layer_rank)
         moe_widen(trace->layers[l].weights_dtype, trace->layers[l].weights, 1, &first);
         moe_widen(trace->layers[l].weights_dtype,
                   (const char *)trace->layers[l].weights +
-                      moe_dtype_size(trace->layers[l].weights_dtype),
+                      moe_dtype_bytes(trace->layers[l].weights_dtype),
                   1, &second);
         ck_assert(first == 1 && second == 0.5f);
     }

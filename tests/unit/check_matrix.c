@@ -134,13 +134,30 @@ END_TEST
 
 /* --- the rest -------------------------------------------------------------------------------- */
 
+/* Bytes and elements of a block as github.com/ggml-org/ggml lays them out. */
+static const struct {
+    const char *name;
+    size_t block, bytes;
+} sizes[MOE_DTYPE_COUNT] = {
+    {"f32", 1, 4},      {"f16", 1, 2},      {"bf16", 1, 2},       {"f8_e4m3", 1, 1},
+    {"f8_e5m2", 1, 1},  {"f8_e8m0", 1, 1},  {"f4_e2m1", 2, 1},    {"q4_0", 32, 18},
+    {"q4_1", 32, 20},   {"q5_0", 32, 22},   {"q5_1", 32, 24},     {"q8_0", 32, 34},
+    {"q2_k", 256, 84},  {"q3_k", 256, 110}, {"q4_k", 256, 144},   {"q5_k", 256, 176},
+    {"q6_k", 256, 210}, {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}, {"mxfp4", 32, 17},
+};
+
 START_TEST(names_types)
 {
-    static const char *const names[MOE_DTYPE_COUNT] = {"f32", "f16", "bf16"};
-    static const size_t sizes[MOE_DTYPE_COUNT] = {4, 2, 2};
     for (int i = 0; i < MOE_DTYPE_COUNT; i++) {
-        ck_assert_str_eq(moe_dtype_name((MoeDtype)i), names[i]);
-        ck_assert_uint_eq(moe_dtype_size((MoeDtype)i), sizes[i]);
+        MoeDtype dtype = (MoeDtype)i;
+        ck_assert_str_eq(moe_dtype_name(dtype), sizes[i].name);
+        ck_assert_uint_eq(moe_dtype_block(dtype), sizes[i].block);
+        ck_assert_uint_eq(moe_dtype_bytes(dtype), sizes[i].bytes);
+        ck_assert_uint_eq(moe_dtype_row_bytes(dtype, 0), 0);
+        ck_assert_uint_eq(moe_dtype_row_bytes(dtype, 1), sizes[i].bytes);
+        ck_assert_uint_eq(moe_dtype_row_bytes(dtype, 512), 512 / sizes[i].block * sizes[i].bytes);
+        ck_assert_uint_eq(moe_dtype_row_bytes(dtype, 513),
+                          (512 / sizes[i].block + 1) * sizes[i].bytes);
     }
 }
 END_TEST

@@ -6,6 +6,10 @@ unit_programs += tests/unit/check_matrix
 tests_unit_check_matrix_CFLAGS = $(unit_cflags)
 tests_unit_check_matrix_LDADD = $(unit_ldadd)
 
+unit_programs += tests/unit/check_quant
+tests_unit_check_quant_CFLAGS = $(unit_cflags)
+tests_unit_check_quant_LDADD = $(unit_ldadd)
+
 unit_programs += tests/unit/check_kernels
 tests_unit_check_kernels_CFLAGS = $(unit_cflags)
 tests_unit_check_kernels_LDADD = $(unit_ldadd)
