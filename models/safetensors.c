@@ -17,6 +17,7 @@ static const struct {
     [MOE_ST_I8] = {"I8", 1, -1},
     [MOE_ST_F8_E4M3] = {"F8_E4M3", 1, MOE_F8_E4M3},
     [MOE_ST_F8_E5M2] = {"F8_E5M2", 1, MOE_F8_E5M2},
+    [MOE_ST_F8_E8M0] = {"F8_E8M0", 1, MOE_F8_E8M0},
     [MOE_ST_U16] = {"U16", 2, -1},
     [MOE_ST_I16] = {"I16", 2, -1},
     [MOE_ST_F16] = {"F16", 2, MOE_F16},

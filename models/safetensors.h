@@ -16,6 +16,7 @@ typedef enum {
     MOE_ST_I8,
     MOE_ST_F8_E4M3,
     MOE_ST_F8_E5M2,
+    MOE_ST_F8_E8M0,
     MOE_ST_U16,
     MOE_ST_I16,
     MOE_ST_F16,

@@ -11,11 +11,12 @@ enum { LARGEST_INDEX = 256 << 20 };
 
 struct MoeWeights {
     char *folder;
-    GPtrArray *shards;   /* MoeSafetensors * */
-    GHashTable *owner;   /* tensor name -> MoeSafetensors * */
-    GHashTable *used;    /* tensor names */
-    GHashTable *by_data; /* data pointer -> tensor name, of what was given out */
-    GPtrArray *vectors;  /* float *, widened copies */
+    GPtrArray *shards;             /* MoeSafetensors * */
+    GHashTable *owner;             /* tensor name -> MoeSafetensors * */
+    GHashTable *used;              /* tensor names */
+    GHashTable *by_data;           /* data pointer -> tensor name, of what was given out */
+    GPtrArray *vectors;            /* float *, widened copies */
+    gint64 scale_rows, scale_cols; /* 0: 8-bit floats are refused */
 };
 
 static gboolean add_shard(MoeWeights *weights, const char *file_name, GError **error)
@@ -134,11 +135,17 @@ void moe_weights_free(MoeWeights *weights)
     g_free(weights);
 }
 
-/* Finds, checks and remembers the tensor. */
-static const MoeTensor *take(MoeWeights *weights, const char *name, int n_dims, const gint64 *dims,
-                             GError **error)
+enum {
+    WIDE_TYPES = 1 << MOE_ST_F32 | 1 << MOE_ST_F16 | 1 << MOE_ST_BF16,
+    NARROW_TYPES = 1 << MOE_ST_F8_E4M3 | 1 << MOE_ST_F8_E5M2,
+    SCALE_TYPES = WIDE_TYPES | 1 << MOE_ST_F8_E8M0,
+    MXFP4_BLOCK = 32,
+};
+
+/* Finds, checks and remembers the tensor; @types as in moe_tensor_check(). */
+static const MoeTensor *take(MoeWeights *weights, const char *name, guint types, int n_dims,
+                             const gint64 *dims, GError **error)
 {
-    const guint types = 1U << MOE_ST_F32 | 1U << MOE_ST_F16 | 1U << MOE_ST_BF16;
     const MoeSafetensors *shard = g_hash_table_lookup(weights->owner, name);
     const MoeTensor *tensor = shard != NULL ? moe_safetensors_find(shard, name) : NULL;
     const char *where = shard != NULL ? moe_safetensors_path(shard) : weights->folder;
@@ -149,15 +156,126 @@ static const MoeTensor *take(MoeWeights *weights, const char *name, int n_dims, 
     return tensor;
 }
 
+gboolean moe_weights_set_scale_block(MoeWeights *weights, gint64 rows, gint64 cols, GError **error)
+{
+    if (rows < 1 || cols < 1)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "weight_block_size is [%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
+                        "]; both must be positive",
+                        rows, cols);
+    weights->scale_rows = rows;
+    weights->scale_cols = cols;
+    return TRUE;
+}
+
+static gint64 blocks_of(gint64 n, gint64 block)
+{
+    return n / block + (n % block != 0 ? 1 : 0);
+}
+
+/* The scales beside @tensor, the last two of whose @n_dims dimensions are rows and columns. */
+static gboolean take_scales(MoeWeights *weights, const MoeTensor *tensor, MoeScales *scales_out,
+                            GError **error)
+{
+    const int n_dims = tensor->n_dims;
+    g_autofree char *name = g_strconcat(tensor->name, "_scale_inv", NULL);
+    if (weights->scale_rows == 0)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: tensor '%s' has the type %s, but config.json has no "
+                        "quantization_config with a weight_block_size",
+                        weights->folder, tensor->name, moe_st_type_name(tensor->type));
+    gint64 dims[3];
+    memcpy(dims, tensor->dims, (gsize)n_dims * sizeof(gint64));
+    dims[n_dims - 2] = blocks_of(dims[n_dims - 2], weights->scale_rows);
+    dims[n_dims - 1] = blocks_of(dims[n_dims - 1], weights->scale_cols);
+    const MoeTensor *scales = take(weights, name, SCALE_TYPES, n_dims, dims, error);
+    if (scales == NULL)
+        return FALSE;
+    *scales_out = (MoeScales){.data = scales->data,
+                              .rows = (size_t)weights->scale_rows,
+                              .cols = (size_t)weights->scale_cols,
+                              .stride = (size_t)dims[n_dims - 1]};
+    return moe_st_type_dtype(scales->type, &scales_out->dtype);
+}
+
+/* The @n matrices of a tensor that has them one after the other. */
+static void slice(MoeWeights *weights, const char *name, const MoeMatrix *first, gint64 n,
+                  MoeMatrix *out)
+{
+    const MoeScales *s = &first->scales;
+    const gsize bytes = first->rows * moe_dtype_row_bytes(first->dtype, first->cols);
+    const gsize scale_rows =
+        s->data != NULL ? (gsize)blocks_of((gint64)first->rows, (gint64)s->rows) : 0;
+    const gsize scale_bytes = scale_rows * s->stride * moe_dtype_bytes(s->dtype);
+    for (gint64 i = 0; i < n; i++) {
+        out[i] = *first;
+        out[i].data = (const char *)first->data + (gsize)i * bytes;
+        if (s->data != NULL)
+            out[i].scales.data = (const char *)s->data + (gsize)i * scale_bytes;
+        g_hash_table_insert(weights->by_data, (gpointer)out[i].data, (gpointer)name);
+    }
+}
+
+/* A tensor of @n_dims dimensions: @n matrices [rows, cols], as stored. */
+static gboolean take_matrices(MoeWeights *weights, const char *name, int n_dims, const gint64 *dims,
+                              gint64 n, MoeMatrix *out, GError **error)
+{
+    const MoeTensor *tensor = take(weights, name, WIDE_TYPES | NARROW_TYPES, n_dims, dims, error);
+    if (tensor == NULL)
+        return FALSE;
+    MoeMatrix first = {
+        .data = tensor->data, .rows = (size_t)dims[n_dims - 2], .cols = (size_t)dims[n_dims - 1]};
+    if ((1 << tensor->type & NARROW_TYPES) != 0 &&
+        !take_scales(weights, tensor, &first.scales, error))
+        return FALSE;
+    moe_st_type_dtype(tensor->type, &first.dtype);
+    slice(weights, tensor->name, &first, n, out);
+    return TRUE;
+}
+
 gboolean moe_weights_matrix(MoeWeights *weights, const char *name, gint64 rows, gint64 cols,
                             MoeMatrix *matrix_out, GError **error)
 {
     const gint64 dims[] = {rows, cols};
-    const MoeTensor *tensor = take(weights, name, 2, dims, error);
-    if (tensor == NULL)
+    return take_matrices(weights, name, 2, dims, 1, matrix_out, error);
+}
+
+gboolean moe_weights_stack(MoeWeights *weights, const char *name, gint64 n, gint64 rows,
+                           gint64 cols, gboolean transposed, MoeMatrix *out, GError **error)
+{
+    const gint64 dims[] = {n, transposed ? cols : rows, transposed ? rows : cols};
+    if (!take_matrices(weights, name, 3, dims, n, out, error))
         return FALSE;
-    *matrix_out = (MoeMatrix){.data = tensor->data, .rows = (size_t)rows, .cols = (size_t)cols};
-    return moe_st_type_dtype(tensor->type, &matrix_out->dtype);
+    for (gint64 i = 0; transposed && i < n; i++)
+        out[i] = moe_matrix_transpose(&out[i]);
+    return TRUE;
+}
+
+gboolean moe_weights_mxfp4(MoeWeights *weights, const char *name, gint64 n, gint64 rows,
+                           gint64 cols, MoeMatrix *out, GError **error)
+{
+    g_autofree char *block_name = g_strconcat(name, "_blocks", NULL);
+    g_autofree char *scale_name = g_strconcat(name, "_scales", NULL);
+    if (cols % MXFP4_BLOCK != 0)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: tensor '%s': rows of %" G_GINT64_FORMAT
+                        " elements; MXFP4 needs a multiple of %d",
+                        weights->folder, block_name, cols, MXFP4_BLOCK);
+    const gint64 dims[] = {n, rows, cols / MXFP4_BLOCK, MXFP4_BLOCK / 2};
+    const MoeTensor *blocks = take(weights, block_name, 1U << MOE_ST_U8, 4, dims, error);
+    const MoeTensor *scales =
+        blocks != NULL ? take(weights, scale_name, 1U << MOE_ST_U8, 3, dims, error) : NULL;
+    if (scales == NULL)
+        return FALSE;
+    const MoeMatrix first = {
+        .data = blocks->data,
+        .dtype = MOE_F4_E2M1,
+        .rows = (size_t)rows,
+        .cols = (size_t)cols,
+        .scales = {scales->data, MOE_F8_E8M0, 1, MXFP4_BLOCK, (size_t)dims[2]},
+    };
+    slice(weights, blocks->name, &first, n, out);
+    return TRUE;
 }
 
 const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n, GError **error)
@@ -166,7 +284,8 @@ const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n,
     const MoeSafetensors *shard = g_hash_table_lookup(weights->owner, name);
     const MoeTensor *found = shard != NULL ? moe_safetensors_find(shard, name) : NULL;
     gboolean row_shape = found != NULL && found->n_dims == 2 && found->dims[0] == 1;
-    const MoeTensor *tensor = take(weights, name, row_shape ? 2 : 1, row_shape ? dims : &n, error);
+    const MoeTensor *tensor =
+        take(weights, name, WIDE_TYPES, row_shape ? 2 : 1, row_shape ? dims : &n, error);
     MoeMatrix row = {.rows = 1, .cols = (size_t)n};
     if (tensor == NULL)
         return NULL;
@@ -207,14 +326,26 @@ gboolean moe_weights_check_used(const MoeWeights *weights, const char *const *ig
 gboolean moe_weights_check_finite(const MoeWeights *weights, const MoeMatrix *matrix,
                                   GError **error)
 {
-    size_t at = moe_matrix_find_nonfinite(matrix);
+    const gsize at = moe_matrix_find_nonfinite(matrix);
     if (at == SIZE_MAX)
         return TRUE;
     const char *name = g_hash_table_lookup(weights->by_data, matrix->data);
     const MoeSafetensors *shard = g_hash_table_lookup(weights->owner, name);
+    const MoeTensor *tensor = moe_safetensors_find(shard, name);
+    /* Where in the tensor the view has it. */
+    const gsize row = matrix->first_row + at / matrix->cols * MAX(matrix->row_step, 1);
+    const gsize col = matrix->first_col + at % matrix->cols;
+    g_autofree char *slice_text = NULL;
+    if (tensor->n_dims > 2) {
+        const gsize bytes =
+            (gsize)(tensor->n_elements / tensor->dims[0]) * moe_st_type_size(tensor->type);
+        const gsize offset = (gsize)((const char *)matrix->data - (const char *)tensor->data);
+        slice_text = g_strdup_printf("%" G_GSIZE_FORMAT ", ", offset / bytes);
+    }
     return moe_fail(error, MOE_ERROR_INPUT,
-                    "%s: tensor '%s': element [%zu, %zu] is not a finite number",
-                    moe_safetensors_path(shard), name, at / matrix->cols, at % matrix->cols);
+                    "%s: tensor '%s': element [%s%zu, %zu] is not a finite number",
+                    moe_safetensors_path(shard), name, slice_text != NULL ? slice_text : "",
+                    matrix->transposed ? col : row, matrix->transposed ? row : col);
 }
 
 char *moe_weights_digest(const MoeWeights *weights, GError **error)

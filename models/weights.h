@@ -17,10 +17,30 @@ MoeWeights *moe_weights_open(const char *folder, GError **error) G_GNUC_WARN_UNU
 void moe_weights_free(MoeWeights *weights);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeWeights, moe_weights_free)
 
-/* The matrix @name, [rows, cols], of type f32, f16 or bf16. Borrowed data.
- * Errors: MOE_ERROR_INPUT (missing, other shape or type). */
+/* Says that 8-bit floats NAME come with scales NAME_scale_inv, each of a block of @rows x @cols
+ * elements, ragged at the edges: weight_block_size in config.json's quantization_config (DeepSeek-V3
+ * and others). Errors: MOE_ERROR_INPUT (a block without elements). */
+gboolean moe_weights_set_scale_block(MoeWeights *weights, gint64 rows, gint64 cols,
+                                     GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The matrix @name, [rows, cols], of type f32, f16, bf16, or of 8-bit floats with scales. Borrowed
+ * data; outputs stay untouched on failure, here and below. Parts of a fused matrix:
+ * moe_matrix_view(). Errors: MOE_ERROR_INPUT (missing, other shape or type, scales that are missing
+ * or do not fit). */
 gboolean moe_weights_matrix(MoeWeights *weights, const char *name, gint64 rows, gint64 cols,
                             MoeMatrix *matrix_out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The @n matrices [rows, cols] of the tensor @name [n, rows, cols], for example an expert each, or,
+ * when @transposed, [n, cols, rows]. @out: [n]. Otherwise as moe_weights_matrix(). */
+gboolean moe_weights_stack(MoeWeights *weights, const char *name, gint64 n, gint64 rows,
+                           gint64 cols, gboolean transposed, MoeMatrix *out,
+                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The @n matrices [rows, cols] of 4-bit floats NAME_blocks, U8 [n, rows, cols / 32, 16], with
+ * powers of two NAME_scales, U8 [n, rows, cols / 32], as gpt-oss stores its experts. @out: [n].
+ * Errors: MOE_ERROR_INPUT, also for columns that are no multiple of 32. */
+gboolean moe_weights_mxfp4(MoeWeights *weights, const char *name, gint64 n, gint64 rows,
+                           gint64 cols, MoeMatrix *out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The vector @name of @n elements, [n] or [1, n], as floats; owned by @weights. NULL with MOE_ERROR_INPUT. */
 const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n,
@@ -34,8 +54,8 @@ gboolean moe_weights_has(const MoeWeights *weights, const char *name);
 gboolean moe_weights_check_used(const MoeWeights *weights, const char *const *ignored,
                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Fails with MOE_ERROR_INPUT, naming tensor and element, when @matrix (of these weights) holds a
- * NaN or an infinity. Reads all of it. */
+/* Fails with MOE_ERROR_INPUT, naming tensor and element, when @matrix (of these weights, or a view
+ * of one) holds a NaN or an infinity, or a scale makes one. Reads all of it. */
 gboolean moe_weights_check_finite(const MoeWeights *weights, const MoeMatrix *matrix,
                                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -53,6 +53,7 @@ static const struct {
     {"g", MOE_ST_BF16, 2, {1, 3}, "BF16", 2},
     {"h", MOE_ST_F8_E4M3, 1, {2}, "F8_E4M3", 1},
     {"i", MOE_ST_F8_E5M2, 1, {2}, "F8_E5M2", 1},
+    {"power", MOE_ST_F8_E8M0, 1, {2}, "F8_E8M0", 1},
     {"eight", MOE_ST_I32, 8, {1, 2, 1, 2, 1, 1, 1, 1}, "I32", 4},
     {"j", MOE_ST_U32, 1, {1}, "U32", 4},
     {"k", MOE_ST_U64, 1, {2}, "U64", 8},
@@ -170,7 +171,7 @@ START_TEST(knows_its_types)
         ck_assert_str_eq(moe_st_type_name(type), stored[i].type_name);
         ck_assert_uint_eq(moe_st_type_size(type), stored[i].type_size);
         gboolean read = type == MOE_ST_F32 || type == MOE_ST_F16 || type == MOE_ST_BF16 ||
-                        type == MOE_ST_F8_E4M3 || type == MOE_ST_F8_E5M2;
+                        type == MOE_ST_F8_E4M3 || type == MOE_ST_F8_E5M2 || type == MOE_ST_F8_E8M0;
         ck_assert(moe_st_type_dtype(type, &dtype) == read);
         if (read) { /* the same name in both lists */
             g_autofree char *upper = g_ascii_strup(moe_dtype_name(dtype), -1);

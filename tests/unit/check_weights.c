@@ -226,6 +226,248 @@ START_TEST(names_elements_that_are_not_finite)
 }
 END_TEST
 
+/* --- 8-bit floats, stacks, MXFP4 ------------------------------------------------------------- */
+
+/* 1 to 8 as e4m3, times powers of two. */
+static const guint8 codes[15] = {0x38, 0x40, 0x44, 0x48, 0x4A, 0x4C, 0x4E, 0x50,
+                                 0x38, 0x40, 0x44, 0x48, 0x4A, 0x4C, 0x4E};
+static const float factors[4] = {1, 10, 100, 1000};
+static const guint8 powers[4] = {127, 128, 129, 130};
+
+static const MoeTensor eighths = {"f", MOE_ST_F8_E4M3, 2, {3, 5}, 15, codes};
+static const MoeTensor eighths_scales = {"f_scale_inv", MOE_ST_F32, 2, {2, 2}, 4, factors};
+
+static MoeWeights *open_tensors(const char *folder_name, const MoeTensor *tensors, guint n)
+{
+    g_autofree char *folder = new_folder(folder_name);
+    g_autoptr(GError) error = NULL;
+    add_file(folder, "model.safetensors", tensors, n);
+    MoeWeights *weights = moe_weights_open(folder, &error);
+    assert_no_error(error);
+    return weights;
+}
+
+static void assert_matrix(const MoeMatrix *m, const float *expected)
+{
+    g_autofree float *wide = g_new(float, m->rows * m->cols);
+    const float *rows = moe_matrix_rows(m, 0, m->rows, wide);
+    for (gsize i = 0; i < m->rows * m->cols; i++)
+        ck_assert_msg(rows[i] == expected[i], "[%zu, %zu]: %g, not %g", i / m->cols, i % m->cols,
+                      (double)rows[i], (double)expected[i]);
+}
+
+START_TEST(multiplies_by_scales)
+{
+    static const char *const none[] = {NULL};
+    static const float wide[] = {1, 2, 3, 40, 50, 6, 7, 8, 10, 20, 300, 400, 500, 6000, 7000};
+    static const float doubled[] = {1, 2, 3, 8, 10, 6, 7, 8, 2, 4, 12, 16, 20, 48, 56};
+    for (int as_powers = 0; as_powers < 2; as_powers++) {
+        MoeTensor tensors[] = {eighths_scales, eighths};
+        if (as_powers != 0) {
+            tensors[0].type = MOE_ST_F8_E8M0;
+            tensors[0].data = powers;
+        }
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MoeWeights) weights = open_tensors("scaled", tensors, 2);
+        MoeMatrix m;
+        ck_assert(moe_weights_set_scale_block(weights, 2, 3, &error));
+        ck_assert(moe_weights_matrix(weights, "f", 3, 5, &m, &error));
+        assert_no_error(error);
+        assert_matrix(&m, as_powers != 0 ? doubled : wide);
+        ck_assert(moe_weights_check_finite(weights, &m, &error));
+        ck_assert(moe_weights_check_used(weights, none, &error)); /* scales are used too */
+        assert_no_error(error);
+    }
+}
+END_TEST
+
+/* weight_block_size (0: none) and the scales that are there. */
+static const struct {
+    gint64 rows, cols;
+    MoeTensor scales;
+    const char *message;
+} bad_scales[] = {
+    {0, 0, {"x", MOE_ST_U8, 1, {1}, 1, codes}, "no quantization_config with a weight_block_size"},
+    {2, 3, {"x", MOE_ST_U8, 1, {1}, 1, codes}, "tensor 'f_scale_inv' is missing"},
+    {1, 3, {"f_scale_inv", MOE_ST_F32, 2, {2, 2}, 4, factors}, "it must be [3, 2]"},
+    {128, 128, {"f_scale_inv", MOE_ST_F32, 2, {2, 2}, 4, factors}, "it must be [1, 1]"},
+    {G_MAXINT64, G_MAXINT64, {"f_scale_inv", MOE_ST_F32, 2, {2, 2}, 4, factors}, "be [1, 1]"},
+    {2, 3, {"f_scale_inv", MOE_ST_F32, 1, {4}, 4, factors}, "has the shape [4]; it must be [2, 2]"},
+    {2, 3, {"f_scale_inv", MOE_ST_U8, 2, {2, 2}, 4, powers}, "has the type U8; it must be F8_E8M0"},
+};
+
+START_TEST(refuses_scales_that_do_not_fit)
+{
+    const MoeTensor tensors[] = {bad_scales[_i].scales, eighths};
+    GError *error = NULL;
+    g_autoptr(MoeWeights) weights = open_tensors("unscaled", tensors, 2);
+    MoeMatrix m = {.rows = 77};
+    if (bad_scales[_i].rows > 0)
+        ck_assert(
+            moe_weights_set_scale_block(weights, bad_scales[_i].rows, bad_scales[_i].cols, &error));
+    ck_assert(!moe_weights_matrix(weights, "f", 3, 5, &m, &error));
+    assert_error(&error, MOE_ERROR_INPUT, bad_scales[_i].message);
+    ck_assert(m.rows == 77 && m.data == NULL);
+}
+END_TEST
+
+START_TEST(refuses_blocks_without_elements)
+{
+    static const gint64 sizes[][2] = {{0, 128}, {128, 0}, {-1, 128}, {128, G_MININT64}};
+    GError *error = NULL;
+    g_autoptr(MoeWeights) weights = open_tensors("empty", &eighths, 1);
+    for (gsize i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        ck_assert(!moe_weights_set_scale_block(weights, sizes[i][0], sizes[i][1], &error));
+        assert_error(&error, MOE_ERROR_INPUT, "both must be positive");
+    }
+}
+END_TEST
+
+START_TEST(names_scales_that_are_not_finite)
+{
+    static const float infinite[4] = {1, 1, 1, INFINITY};
+    MoeTensor tensors[] = {eighths_scales, eighths};
+    tensors[0].data = infinite;
+    GError *error = NULL;
+    g_autoptr(MoeWeights) weights = open_tensors("infinite", tensors, 2);
+    MoeMatrix m;
+    ck_assert(moe_weights_set_scale_block(weights, 2, 3, &error));
+    ck_assert(moe_weights_matrix(weights, "f", 3, 5, &m, &error));
+    ck_assert(!moe_weights_check_finite(weights, &m, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "tensor 'f': element [2, 3] is not a finite number");
+    const MoeMatrix turned = moe_matrix_transpose(&m);
+    ck_assert(!moe_weights_check_finite(weights, &turned, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "tensor 'f': element [2, 3] is not a finite number");
+}
+END_TEST
+
+START_TEST(gives_the_matrices_of_a_stack)
+{
+    static const float whole[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    const MoeTensor tensor = {"s", MOE_ST_F32, 3, {2, 2, 3}, 12, whole};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeWeights) weights = open_tensors("stack", &tensor, 1);
+    MoeMatrix m[2];
+    ck_assert(moe_weights_stack(weights, "s", 2, 2, 3, FALSE, m, &error));
+    assert_no_error(error);
+    assert_matrix(&m[0], whole);
+    assert_matrix(&m[1], whole + 6);
+    ck_assert(moe_weights_stack(weights, "s", 2, 3, 2, TRUE, m, &error));
+    assert_no_error(error);
+    static const float turned[] = {6, 9, 7, 10, 8, 11}, odd[] = {7, 10};
+    assert_matrix(&m[1], turned);
+    const MoeMatrix part = moe_matrix_view(&m[1], 1, 2, 1, 0, 2);
+    assert_matrix(&part, odd);
+    GError *refused = NULL;
+    m[0].rows = 77;
+    ck_assert(!moe_weights_stack(weights, "s", 2, 3, 2, FALSE, m, &refused));
+    assert_error(&refused, MOE_ERROR_INPUT, "has the shape [2, 2, 3]; it must be [2, 3, 2]");
+    ck_assert_uint_eq(m[0].rows, 77);
+}
+END_TEST
+
+START_TEST(names_elements_of_a_stack_that_are_not_finite)
+{
+    float some[12] = {0};
+    some[10] = NAN; /* [1, 1, 1] */
+    const MoeTensor tensor = {"s", MOE_ST_F32, 3, {2, 2, 3}, 12, some};
+    GError *error = NULL;
+    g_autoptr(MoeWeights) weights = open_tensors("nan-stack", &tensor, 1);
+    MoeMatrix m[2];
+    ck_assert(moe_weights_stack(weights, "s", 2, 3, 2, TRUE, m, &error));
+    ck_assert(moe_weights_check_finite(weights, &m[0], &error));
+    ck_assert(!moe_weights_check_finite(weights, &m[1], &error));
+    assert_error(&error, MOE_ERROR_INPUT, "tensor 's': element [1, 1, 1] is not a finite number");
+    const MoeMatrix even = moe_matrix_view(&m[1], 0, 2, 2, 0, 2);
+    ck_assert(moe_weights_check_finite(weights, &even, &error));
+    const MoeMatrix odd = moe_matrix_view(&m[1], 1, 2, 1, 0, 2);
+    ck_assert(!moe_weights_check_finite(weights, &odd, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "tensor 's': element [1, 1, 1] is not a finite number");
+}
+END_TEST
+
+START_TEST(gives_scaled_matrices_of_a_stack)
+{
+    /* Two matrices of 2 x 3 in blocks of 1 x 2: scales [2, 2, 2]. */
+    static const float scales[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    const MoeTensor tensors[] = {{"s_scale_inv", MOE_ST_F32, 3, {2, 2, 2}, 8, scales},
+                                 {"s", MOE_ST_F8_E4M3, 3, {2, 2, 3}, 12, codes}};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeWeights) weights = open_tensors("scaled-stack", tensors, 2);
+    MoeMatrix m[2];
+    ck_assert(moe_weights_set_scale_block(weights, 1, 2, &error));
+    ck_assert(moe_weights_stack(weights, "s", 2, 2, 3, FALSE, m, &error));
+    assert_no_error(error);
+    static const float expected[2][6] = {{1, 2, 6, 16, 20, 48}, {112, 128, 32, 128, 192, 512}};
+    static const float turned[] = {112, 128, 128, 192, 32, 512};
+    assert_matrix(&m[0], expected[0]);
+    assert_matrix(&m[1], expected[1]);
+    ck_assert(moe_weights_stack(weights, "s", 2, 3, 2, TRUE, m, &error));
+    assert_matrix(&m[1], turned);
+}
+END_TEST
+
+enum { MX_N = 2, MX_ROWS = 2, MX_COLS = 64 };
+
+/* Code i % 16 at column i, the lower half of a byte first; the scales of all rows differ. */
+static MoeWeights *open_mxfp4(const char *folder, guint8 last_scale)
+{
+    static guint8 blocks[MX_N * MX_ROWS * MX_COLS / 2], scales[MX_N * MX_ROWS * 2];
+    for (gsize i = 0; i < sizeof(blocks); i++)
+        blocks[i] = (guint8)(2 * i % 16 | (2 * i + 1) % 16 << 4);
+    for (gsize i = 0; i < sizeof(scales); i++)
+        scales[i] = (guint8)(125 + i);
+    scales[sizeof(scales) - 1] = last_scale;
+    const MoeTensor tensors[] = {
+        {"m_blocks", MOE_ST_U8, 4, {MX_N, MX_ROWS, 2, 16}, sizeof(blocks), blocks},
+        {"m_scales", MOE_ST_U8, 3, {MX_N, MX_ROWS, 2}, sizeof(scales), scales}};
+    return open_tensors(folder, tensors, 2);
+}
+
+START_TEST(reads_mxfp4)
+{
+    static const float numbers[16] = {0,  0.5F,  1,  1.5F,  2,  3,  4,  6,
+                                      -0, -0.5F, -1, -1.5F, -2, -3, -4, -6};
+    static const char *const none[] = {NULL};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeWeights) weights = open_mxfp4("mxfp4", 132);
+    MoeMatrix m[MX_N];
+    ck_assert(moe_weights_mxfp4(weights, "m", MX_N, MX_ROWS, MX_COLS, m, &error));
+    assert_no_error(error);
+    float expected[MX_N][MX_ROWS * MX_COLS];
+    for (int i = 0; i < MX_N * MX_ROWS * MX_COLS; i++)
+        expected[i / (MX_ROWS * MX_COLS)][i % (MX_ROWS * MX_COLS)] =
+            ldexpf(numbers[i % 16], i / 32 - 2);
+    for (int i = 0; i < MX_N; i++) {
+        assert_matrix(&m[i], expected[i]);
+        const MoeMatrix odd = moe_matrix_view(&m[i], 1, 2, 1, 0, MX_COLS);
+        assert_matrix(&odd, expected[i] + MX_COLS);
+        ck_assert(moe_weights_check_finite(weights, &m[i], &error));
+    }
+    ck_assert(moe_weights_check_used(weights, none, &error));
+    assert_no_error(error);
+}
+END_TEST
+
+START_TEST(refuses_mxfp4_that_does_not_fit)
+{
+    GError *error = NULL;
+    g_autoptr(MoeWeights) weights = open_mxfp4("bad-mxfp4", 255);
+    MoeMatrix m[MX_N] = {{.rows = 77}};
+    ck_assert(!moe_weights_mxfp4(weights, "m", MX_N, MX_ROWS, 33, m, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "rows of 33 elements; MXFP4 needs a multiple of 32");
+    ck_assert(!moe_weights_mxfp4(weights, "m", 1, MX_ROWS, MX_COLS, m, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "has the shape [2, 2, 2, 16]; it must be [1, 2, 2, 16]");
+    ck_assert(!moe_weights_mxfp4(weights, "x", MX_N, MX_ROWS, MX_COLS, m, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "tensor 'x_blocks' is missing");
+    ck_assert_uint_eq(m[0].rows, 77);
+    ck_assert(moe_weights_mxfp4(weights, "m", MX_N, MX_ROWS, MX_COLS, m, &error));
+    ck_assert(moe_weights_check_finite(weights, &m[0], &error));
+    ck_assert(!moe_weights_check_finite(weights, &m[1], &error));
+    assert_error(&error, MOE_ERROR_INPUT, "'m_blocks': element [1, 1, 32] is not a finite number");
+}
+END_TEST
+
 START_TEST(tells_tensors_that_nobody_used)
 {
     static const char *const none[] = {NULL}, *const some[] = {"x.inv_freq", "c", NULL};
@@ -306,6 +548,15 @@ Suite *moe_suite(void)
     tcase_add_test(tests, refuses_folders_without_weights);
     tcase_add_loop_test(tests, refuses_tensors_that_do_not_fit, 0, (int)G_N_ELEMENTS(unfit));
     tcase_add_loop_test(tests, names_elements_that_are_not_finite, 0, (int)G_N_ELEMENTS(special));
+    tcase_add_test(tests, multiplies_by_scales);
+    tcase_add_loop_test(tests, refuses_scales_that_do_not_fit, 0, (int)G_N_ELEMENTS(bad_scales));
+    tcase_add_test(tests, refuses_blocks_without_elements);
+    tcase_add_test(tests, names_scales_that_are_not_finite);
+    tcase_add_test(tests, gives_the_matrices_of_a_stack);
+    tcase_add_test(tests, names_elements_of_a_stack_that_are_not_finite);
+    tcase_add_test(tests, gives_scaled_matrices_of_a_stack);
+    tcase_add_test(tests, reads_mxfp4);
+    tcase_add_test(tests, refuses_mxfp4_that_does_not_fit);
     tcase_add_test(tests, tells_tensors_that_nobody_used);
     tcase_add_test(tests, digest_follows_every_byte);
     tcase_add_test(tests, digest_needs_every_file);
