@@ -154,11 +154,8 @@ static gboolean bind_fused(const Binder *b, gint64 q_width, gint64 k_width, gint
     if (!matrix(b, name, q_width + k_width + v_width, b->shape->hidden_size, &all))
         return FALSE;
     size_t first = 0;
-    for (int i = 0; i < 3; first += (size_t)rows[i], i++) {
-        *out[i] = all;
-        out[i]->rows = (size_t)rows[i];
-        out[i]->data = (const char *)all.data + first * all.cols * moe_dtype_size(all.dtype);
-    }
+    for (int i = 0; i < 3; first += (size_t)rows[i], i++)
+        *out[i] = moe_matrix_view(&all, first, 1, (size_t)rows[i], 0, all.cols);
     return TRUE;
 }
 
