@@ -108,6 +108,7 @@ struct MoeWriter {
     char *path;      /* as the user gave it */
     char *target;    /* a link stays, and what it points to is replaced */
     char *temporary; /* NULL when the target is written to directly */
+    gboolean force;
     FILE *stream;
     int failure; /* errno of the first failed write, 0 so far */
 };
@@ -150,18 +151,63 @@ void moe_writer_remove_unfinished(void)
             unlink(unfinished[i]);
 }
 
-/* The name is remembered first: a signal may come as soon as the file is there. */
-static int open_temporary(MoeWriter *writer)
+static gboolean fail_exists(const char *path, GError **error)
 {
-    writer->temporary =
-        g_strdup_printf("%s.%08x%08x", writer->target, g_random_int(), g_random_int());
+    return moe_fail(error, MOE_ERROR_FAILED, "%s: exists already; add --force to replace it", path);
+}
+
+static gboolean fail_write(const char *path, int code, GError **error)
+{
+    return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be written: %s", path, g_strerror(code));
+}
+
+/* Whether @path may be written to. What is there goes to @info; a mode of 0: nothing. */
+static gboolean check_target(const char *path, gboolean force, struct stat *info, GError **error)
+{
+    struct stat link;
+    if (*path == '\0')
+        return moe_fail(error, MOE_ERROR_USAGE, "the name of the file to write is empty");
+    if (stat(path, info) != 0) {
+        info->st_mode = 0;
+        /* Writing through the link would make a file where nobody looks for it. */
+        if (lstat(path, &link) == 0 && S_ISLNK(link.st_mode))
+            return moe_fail(error, MOE_ERROR_FAILED, "%s: is a link to nothing; delete it first",
+                            path);
+        return TRUE;
+    }
+    if (S_ISDIR(info->st_mode))
+        return moe_fail(error, MOE_ERROR_FAILED, "%s: is a folder; give the name of a file", path);
+    return force || !S_ISREG(info->st_mode) || fail_exists(path, error);
+}
+
+/* A name beside @target that is short enough wherever the target's is. */
+static char *temporary_name(const char *target)
+{
+    enum { LONGEST = 200 };
+    g_autofree char *folder = g_path_get_dirname(target), *base = g_path_get_basename(target);
+    size_t length = MIN(strlen(base), LONGEST);
+    while (length > 0 && ((guchar)base[length] & 0xC0) == 0x80)
+        length--;
+    g_autofree char *name =
+        g_strdup_printf("%.*s.%08x%08x", (int)length, base, g_random_int(), g_random_int());
+    return g_build_filename(folder, name, NULL);
+}
+
+/* The file keeps the permissions of the one that it replaces (@mode; 0: none). The name is
+ * remembered first: a signal may come as soon as the file is there. */
+static int open_temporary(MoeWriter *writer, mode_t mode)
+{
+    writer->temporary = temporary_name(writer->target);
     remember(writer->temporary);
-    int fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                  mode != 0 ? mode & 0777 : 0666);
     if (fd < 0) {
         int code = errno;
         forget(writer->temporary);
         g_clear_pointer(&writer->temporary, g_free);
         errno = code;
+    } else if (mode != 0 && fchmod(fd, mode & 0777) != 0) {
+        errno = 0; /* it stays narrower than it was */
     }
     return fd;
 }
@@ -169,31 +215,41 @@ static int open_temporary(MoeWriter *writer)
 MoeWriter *moe_writer_new(const char *path, gboolean force, GError **error)
 {
     struct stat info;
-    gboolean exists = stat(path, &info) == 0;
-    if (exists && S_ISDIR(info.st_mode)) {
-        moe_fail(error, MOE_ERROR_FAILED, "%s: is a folder; give the name of a file", path);
+    if (!check_target(path, force, &info, error))
         return NULL;
-    }
-    if (exists && S_ISREG(info.st_mode) && !force) {
-        moe_fail(error, MOE_ERROR_FAILED, "%s: exists already; add --force to replace it", path);
-        return NULL;
-    }
     MoeWriter *writer = g_new0(MoeWriter, 1);
     writer->path = g_strdup(path);
-    writer->target = exists ? realpath(path, NULL) : strdup(path);
+    writer->target = info.st_mode != 0 ? realpath(path, NULL) : strdup(path);
+    writer->force = force;
     int fd;
-    if (exists && !S_ISREG(info.st_mode)) {
+    if (info.st_mode != 0 && !S_ISREG(info.st_mode))
         fd = open(path, O_WRONLY | O_CLOEXEC);
-    } else {
-        fd = open_temporary(writer);
-    }
+    else
+        fd = open_temporary(writer, info.st_mode);
     if (fd < 0) {
-        moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be written: %s", path, g_strerror(errno));
+        fail_write(path, errno, error);
         writer_free(writer);
         return NULL;
     }
     writer->stream = fdopen(fd, "wb");
     return writer;
+}
+
+gboolean moe_writer_check(const char *path, gboolean force, GError **error)
+{
+    struct stat info;
+    if (!check_target(path, force, &info, error))
+        return FALSE;
+    if (info.st_mode != 0 && !S_ISREG(info.st_mode))
+        return access(path, W_OK) == 0 || fail_write(path, errno, error);
+    MoeWriter *writer = moe_writer_new(path, force, error);
+    moe_writer_cancel(writer);
+    return writer != NULL;
+}
+
+int moe_writer_fd(const MoeWriter *writer)
+{
+    return fileno(writer->stream);
 }
 
 void moe_writer_write(MoeWriter *writer, const void *data, size_t length)
@@ -211,22 +267,34 @@ void moe_writer_printf(MoeWriter *writer, const char *format, ...)
     va_end(args);
 }
 
+/* Gives the temporary file its name. Without force, what has come to be there meanwhile stays; not
+ * every file system knows how to rename like that, but link() never replaces anything. */
+static int publish(const MoeWriter *writer)
+{
+    if (writer->force)
+        return g_rename(writer->temporary, writer->target);
+    if (renameat2(AT_FDCWD, writer->temporary, AT_FDCWD, writer->target, RENAME_NOREPLACE) == 0)
+        return 0;
+    if ((errno != EINVAL && errno != ENOSYS) || link(writer->temporary, writer->target) != 0)
+        return -1;
+    return g_unlink(writer->temporary);
+}
+
 gboolean moe_writer_close(MoeWriter *writer, GError **error)
 {
     if (writer->failure == 0 && fflush(writer->stream) != 0)
         writer->failure = errno;
     if (fclose(writer->stream) != 0 && writer->failure == 0)
         writer->failure = errno;
-    if (writer->failure == 0 && writer->temporary != NULL &&
-        g_rename(writer->temporary, writer->target) != 0)
+    if (writer->failure == 0 && writer->temporary != NULL && publish(writer) != 0)
         writer->failure = errno;
     int failure = writer->failure;
-    if (failure != 0) {
-        moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be written: %s", writer->path,
-                 g_strerror(failure));
-        if (writer->temporary != NULL)
-            g_unlink(writer->temporary);
-    }
+    if (failure == EEXIST)
+        fail_exists(writer->path, error);
+    else if (failure != 0)
+        fail_write(writer->path, failure, error);
+    if (failure != 0 && writer->temporary != NULL)
+        g_unlink(writer->temporary);
     writer_free(writer);
     return failure == 0;
 }
@@ -253,6 +321,8 @@ gboolean moe_file_write(const char *path, gboolean force, const void *data, size
 
 gboolean moe_folder_prepare(const char *path, gboolean force, GError **error)
 {
+    if (*path == '\0')
+        return moe_fail(error, MOE_ERROR_USAGE, "the name of the folder to write to is empty");
     if (g_mkdir_with_parents(path, 0777) != 0)
         return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be created: %s", path,
                         g_strerror(errno));

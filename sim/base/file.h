@@ -28,18 +28,28 @@ char *moe_file_digest(const char *path, GError **error) G_GNUC_WARN_UNUSED_RESUL
 /* A file being written. */
 typedef struct MoeWriter MoeWriter;
 
-/* Opens a temporary file beside @path. When @path exists, it must be replaceable: with @force, or
- * when it is not a regular file (a pipe, a device), which is then written to directly. Errors:
- * MOE_ERROR_FAILED (exists, cannot be created); NULL then. */
+/* Opens a temporary file beside @path, with the permissions of what it will replace. When @path
+ * exists, it must be replaceable: with @force, or when it is not a regular file (a pipe, a device),
+ * which is then written to directly. Errors: MOE_ERROR_FAILED (exists, a link to nothing, cannot be
+ * created), MOE_ERROR_USAGE (an empty name); NULL then. */
 MoeWriter *moe_writer_new(const char *path, gboolean force,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Whether moe_writer_new() would succeed now; a pipe or device is not opened, since its reader would
+ * see the end of it. Errors: as there. */
+gboolean moe_writer_check(const char *path, gboolean force,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* What @writer writes to, for another process to write to instead. */
+int moe_writer_fd(const MoeWriter *writer);
 
 /* Appends; a failure is remembered and reported by moe_writer_close(). */
 void moe_writer_write(MoeWriter *writer, const void *data, size_t length);
 void moe_writer_printf(MoeWriter *writer, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
-/* Finishes: flushes, renames, frees @writer. Errors: MOE_ERROR_FAILED (disk full ...); the target
- * is untouched and the temporary file gone then. */
+/* Finishes: flushes, renames, frees @writer. Errors: MOE_ERROR_FAILED (disk full, without force also
+ * a target that has come to be there since ...); the target is untouched and the temporary file gone
+ * then. */
 gboolean moe_writer_close(MoeWriter *writer, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Gives up: removes the temporary file, frees @writer. NULL is fine. */
@@ -56,7 +66,7 @@ gboolean moe_file_write(const char *path, gboolean force, const void *data, size
 
 /* Makes sure that @path is a folder to write results into: creates it (parents too), or accepts an
  * empty one; a folder with content only with @force (nothing in it is deleted: files of the same
- * name are replaced one by one). Errors: MOE_ERROR_FAILED. */
+ * name are replaced one by one). Errors: MOE_ERROR_FAILED, MOE_ERROR_USAGE (an empty name). */
 gboolean moe_folder_prepare(const char *path, gboolean force,
                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

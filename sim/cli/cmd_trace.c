@@ -169,10 +169,8 @@ static gboolean run(MoeCli *cli, GError **error)
         return moe_fail(error, MOE_ERROR_USAGE,
                         "--synthetic takes no text; see moesim trace --help");
     /* Better now than after an hour: can the trace be written? */
-    MoeWriter *probe = moe_writer_new(o.output, o.force, error);
-    if (probe == NULL)
+    if (!moe_writer_check(o.output, o.force, error))
         return FALSE;
-    moe_writer_cancel(probe);
     g_autoptr(MoeTrace) trace =
         o.synthetic != NULL ? synthesise(cli, &o, error) : record(cli, &o, error);
     if (trace == NULL || !moe_trace_save(trace, o.output, o.force, error))

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -249,6 +250,94 @@ START_TEST(cancelling_leaves_the_target)
 }
 END_TEST
 
+/* Two writers of one name that was free when they began: the first stays. */
+START_TEST(the_later_of_two_writers_replaces_nothing)
+{
+    GError *error = NULL;
+    g_autofree char *folder = inside("race"), *path = inside("race/target");
+    ck_assert_int_eq(g_mkdir(folder, 0777), 0);
+    MoeWriter *first = moe_writer_new(path, FALSE, &error),
+              *second = moe_writer_new(path, FALSE, &error);
+    moe_writer_printf(first, "first");
+    moe_writer_printf(second, "second");
+    ck_assert(moe_writer_close(first, &error));
+    ck_assert(!moe_writer_close(second, &error));
+    assert_error(&error, MOE_ERROR_FAILED, "target: exists already; add --force to replace it");
+    assert_content(path, "first");
+    assert_alone("race");
+}
+END_TEST
+
+START_TEST(permissions_stay)
+{
+    GError *error = NULL;
+    g_autofree char *path = fresh_target("mode");
+    static const mode_t modes[] = {0600, 0666, 0444};
+    mode_t mask = umask(027);
+    for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+        struct stat info;
+        ck_assert_int_eq(chmod(path, modes[i]), 0);
+        ck_assert(moe_file_write(path, TRUE, "new", 3, &error));
+        ck_assert_int_eq(stat(path, &info), 0);
+        ck_assert_uint_eq(info.st_mode & 07777, modes[i]);
+    }
+    umask(mask);
+}
+END_TEST
+
+START_TEST(names_may_be_as_long_as_the_system_allows)
+{
+    GError *error = NULL;
+    char name[256] = {0};
+    memset(name, 'x', 255);
+    g_autofree char *ascii = inside(name);
+    ck_assert(moe_file_write(ascii, FALSE, "long", 4, &error));
+    assert_content(ascii, "long");
+    for (int i = 1; i + 1 < 255; i += 2)
+        memcpy(name + i, "\xc3\xa4", 2);
+    g_autofree char *umlauts = inside(name);
+    ck_assert(moe_file_write(umlauts, FALSE, "long", 4, &error));
+    assert_content(umlauts, "long");
+}
+END_TEST
+
+START_TEST(a_link_to_nothing_stays)
+{
+    GError *error = NULL;
+    g_autofree char *link = inside("dangling"), *nothing = inside("nothing");
+    ck_assert_int_eq(symlink(nothing, link), 0);
+    for (int force = 0; force < 2; force++) {
+        ck_assert(!moe_file_write(link, force, "new", 3, &error));
+        assert_error(&error, MOE_ERROR_FAILED, "dangling: is a link to nothing; delete it first");
+        ck_assert(g_file_test(link, G_FILE_TEST_IS_SYMLINK));
+        ck_assert(!g_file_test(nothing, G_FILE_TEST_EXISTS));
+    }
+}
+END_TEST
+
+START_TEST(checks_without_writing)
+{
+    GError *error = NULL;
+    g_autofree char *path = fresh_target("check"), *pipe_path = inside("checked-pipe");
+    ck_assert(!moe_writer_check(path, FALSE, &error));
+    assert_error(&error, MOE_ERROR_FAILED, "target: exists already");
+    ck_assert(moe_writer_check(path, TRUE, &error));
+    assert_content(path, "old");
+    assert_alone("check");
+    ck_assert(!moe_writer_check("", TRUE, &error));
+    assert_error(&error, MOE_ERROR_USAGE, "the name of the file to write is empty");
+    ck_assert(!moe_folder_prepare("", TRUE, &error));
+    assert_error(&error, MOE_ERROR_USAGE, "the name of the folder to write to is empty");
+    /* Were the pipe opened and closed, its reader would be told that all is over. */
+    ck_assert_int_eq(mkfifo(pipe_path, 0600), 0);
+    int fd = open(pipe_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ck_assert(moe_writer_check(pipe_path, FALSE, &error));
+    struct pollfd reader = {.fd = fd, .events = POLLIN};
+    ck_assert_int_eq(poll(&reader, 1, 0), 0);
+    close(fd);
+}
+END_TEST
+
 /* A limit on the size of files stands in for a full disk. */
 START_TEST(a_signal_handler_can_clean_up)
 {
@@ -435,6 +524,11 @@ Suite *moe_suite(void)
     tcase_add_test(tests, writes_a_new_file);
     tcase_add_test(tests, replaces_only_with_force);
     tcase_add_test(tests, cancelling_leaves_the_target);
+    tcase_add_test(tests, the_later_of_two_writers_replaces_nothing);
+    tcase_add_test(tests, permissions_stay);
+    tcase_add_test(tests, names_may_be_as_long_as_the_system_allows);
+    tcase_add_test(tests, a_link_to_nothing_stays);
+    tcase_add_test(tests, checks_without_writing);
     tcase_add_test(tests, a_signal_handler_can_clean_up);
     tcase_add_test(tests, links_stay);
     tcase_add_test(tests, a_full_disk_leaves_the_target);
