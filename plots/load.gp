@@ -1,6 +1,6 @@
 # load.gp - how many pairs each expert of each block got, over the mean of its block.
 #
-# Given: run (a run's folder); terminal and output are set. Reads experts.csv, columns
+# Given: run (a run's folder); the terminal is set, standard output is the figure. Reads experts.csv, columns
 # 1 layer, 2 expert, 3 rank, 4 pairs. The palette's lightness falls with the load, so greyscale keeps
 # the order. Dotted lines part the ranks.
 

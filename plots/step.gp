@@ -1,6 +1,6 @@
 # step.gp - where the time goes: one bar per block, its phases stacked, all steps added up.
 #
-# Given: run (a run's folder); terminal and output are set. Reads layers.csv, columns
+# Given: run (a run's folder); the terminal is set, standard output is the figure. Reads layers.csv, columns
 # 1 step, 2 layer, 3 phase, 6 seconds. The fills differ in lightness, so that they can be told apart in
 # greyscale.
 

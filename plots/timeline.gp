@@ -1,7 +1,7 @@
 # timeline.gp - what every GPU does when: one row per GPU, one box per phase.
 #
-# Given: run (a run's folder), blocks ("0-3": the blocks of the first step to draw); terminal and output
-# are set. Reads ranks.csv, columns 1 step, 2 layer, 3 phase, 4 rank, 5 start_s, 6 end_s. Communication
+# Given: run (a run's folder), blocks ("0-3": the blocks of the first step to draw); the terminal is set, standard
+# output is the figure. Reads ranks.csv, columns 1 step, 2 layer, 3 phase, 4 rank, 5 start_s, 6 end_s. Communication
 # includes waiting for other ranks. Fills as in step.gp.
 
 set datafile separator ","

@@ -3,7 +3,7 @@
 #include "sim/child.h"
 #include "sim/engine.h"
 
-#include <glib/gstdio.h>
+#include <errno.h>
 #include <simgrid/actor.h>
 #include <simgrid/comm.h>
 #include <simgrid/engine.h>
@@ -11,7 +11,9 @@
 #include <simgrid/mailbox.h>
 #include <simgrid/semaphore.h>
 #include <simgrid/version.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Every rank is an actor that runs its program. Its messages are posted by one more actor per
@@ -183,19 +185,19 @@ static void rank_main(int argc, char **argv)
 
 /* --- the child ------------------------------------------------------------------------------- */
 
+/* SimGrid reads a file; one without a name cannot be left behind. */
 static void load_platform(const MoeTopology *topology)
 {
     g_autofree char *xml = moe_topology_platform(topology);
-    g_autoptr(GError) error = NULL;
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("moesim-XXXXXX.xml", &path, &error);
-    if (fd < 0 || !g_file_set_contents(path, xml, -1, &error)) {
-        g_printerr("%s\n", error->message);
+    int fd = memfd_create("moesim-platform", MFD_CLOEXEC);
+    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (file == NULL || fputs(xml, file) < 0 || fflush(file) != 0) {
+        g_printerr("the platform cannot be written: %s\n", g_strerror(errno));
         _exit(1);
     }
-    close(fd);
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
     simgrid_load_platform(path);
-    g_unlink(path);
+    fclose(file);
 }
 
 static void start_actors(Simulation *simulation)

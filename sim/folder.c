@@ -4,9 +4,10 @@
 
 #include "sim/base/csv.h"
 #include "sim/base/file.h"
-#include "sim/base/json.h"
 
 #include <string.h>
+
+static const char format[] = "moesim-run-1";
 
 /* One file of the folder: opened, filled by @fill, closed. */
 typedef void (*Fill)(const MoeRun *run, MoeWriter *writer);
@@ -249,7 +250,7 @@ static gboolean write_json(const MoeRun *run, const char *path, gboolean force, 
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     json_builder_begin_object(b);
-    add_string(b, "format", "moesim-run-1");
+    add_string(b, "format", format);
     add_string(b, "moesim", PACKAGE_VERSION);
     add_scenario(run->scenario, b);
     if (!add_inputs(run->scenario, b, error))
@@ -290,4 +291,26 @@ gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force, G
     }
     g_autofree char *json = g_build_filename(path, "run.json", NULL);
     return write_json(run, json, force, error);
+}
+
+MoeJson *moe_folder_load(const char *path, GError **error)
+{
+    static const size_t largest = 64 << 20;
+    g_autofree char *file = g_build_filename(path, "run.json", NULL);
+    if (!g_file_test(file, G_FILE_TEST_EXISTS)) {
+        moe_fail(error, MOE_ERROR_INPUT,
+                 "%s: holds no run.json; give the folder that moesim run -o wrote", path);
+        return NULL;
+    }
+    g_autoptr(MoeJson) json = moe_json_load(file, largest, error);
+    JsonObject *root = json != NULL ? moe_json_object(moe_json_root(json), file, error) : NULL;
+    const char *text = root != NULL ? moe_json_get_string(root, "format", file, error) : NULL;
+    if (text == NULL)
+        return NULL;
+    if (strcmp(text, format) != 0) {
+        moe_fail(error, MOE_ERROR_INPUT, "%s: format is '%s'; a run of this version says '%s'",
+                 file, text, format);
+        return NULL;
+    }
+    return g_steal_pointer(&json);
 }

@@ -16,6 +16,7 @@
 #ifndef MOE_SIM_FOLDER_H
 #define MOE_SIM_FOLDER_H
 
+#include "sim/base/json.h"
 #include "sim/run.h"
 
 /* Writes the run to the folder @path (see moe_folder_prepare()); run.json comes last, so that a
@@ -23,5 +24,9 @@
  * vanished). */
 gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The run.json of the run in the folder @path; its format is known, the rest is not looked at. Free
+ * with moe_json_free(). Errors: MOE_ERROR_INPUT; NULL then. */
+MoeJson *moe_folder_load(const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 #endif

@@ -18,6 +18,7 @@ struct MoeCsv {
     FILE *stream;
     gint64 line;
     gint64 offset;
+    gboolean whole;    /* so far every line had an end */
     char *text;        /* the current line, cut into fields in place */
     GPtrArray *fields; /* char *, borrowed from text */
     GArray *wanted;    /* int: which field of the file each wanted column is, -1 when absent */
@@ -81,6 +82,7 @@ static gboolean read_line(MoeCsv *csv, GError **error)
     csv->offset += (gint64)length;
     if (c != EOF && c != '\n')
         return moe_csv_fail(csv, error, "the line is longer than 64 KiB");
+    csv->whole = c == '\n';
     csv->text[length] = '\0';
     if (strlen(csv->text) != length)
         return moe_csv_fail(csv, error, "a NUL character in the line");
@@ -198,6 +200,11 @@ gboolean moe_csv_int(const MoeCsv *csv, int index, gint64 min, gint64 max, gint6
                             moe_csv_text(csv, index));
     *value_out = (gint64)value;
     return TRUE;
+}
+
+gboolean moe_csv_is_whole(const MoeCsv *csv)
+{
+    return csv->whole;
 }
 
 gint64 moe_csv_offset(const MoeCsv *csv)

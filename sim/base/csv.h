@@ -37,6 +37,9 @@ gboolean moe_csv_number(const MoeCsv *csv, int index, double min, double max, do
 gboolean moe_csv_fail(const MoeCsv *csv, GError **error, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 
+/* Whether every line read so far ended as a line does; a file that was cut short may not. */
+gboolean moe_csv_is_whole(const MoeCsv *csv);
+
 /* How many bytes of the file have been read, for progress. */
 gint64 moe_csv_offset(const MoeCsv *csv);
 

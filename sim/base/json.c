@@ -249,6 +249,20 @@ gboolean moe_json_get_int(JsonObject *object, const char *key, gint64 min, gint6
     return TRUE;
 }
 
+gboolean moe_json_get_double(JsonObject *object, const char *key, double min, double max,
+                             const char *where, double *value_out, GError **error)
+{
+    JsonNode *node = json_object_get_member(object, key);
+    if (!holds(node, G_TYPE_INT64) && !holds(node, G_TYPE_DOUBLE))
+        return fail_type(where, key, node, "a number", error);
+    double value = json_node_get_double(node);
+    if (value < min || value > max)
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: %s is %.6g; it must be %.6g to %.6g", where,
+                        key, value, min, max);
+    *value_out = value;
+    return TRUE;
+}
+
 gboolean moe_json_get_bool(JsonObject *object, const char *key, gboolean fallback,
                            const char *where, gboolean *value_out, GError **error)
 {

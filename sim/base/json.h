@@ -58,6 +58,10 @@ const char *moe_json_get_string(JsonObject *object, const char *key, const char 
 gboolean moe_json_get_int(JsonObject *object, const char *key, gint64 min, gint64 max,
                           const char *where, gint64 *value_out, GError **error);
 
+/* Any number, in [min, max]. */
+gboolean moe_json_get_double(JsonObject *object, const char *key, double min, double max,
+                             const char *where, double *value_out, GError **error);
+
 /* The member @key, or @fallback when it is absent or null. Errors: another type. */
 gboolean moe_json_get_bool(JsonObject *object, const char *key, gboolean fallback,
                            const char *where, gboolean *value_out, GError **error);

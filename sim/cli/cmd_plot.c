@@ -3,22 +3,25 @@
 #include "sim/base/csv.h"
 #include "sim/base/file.h"
 #include "sim/cli/cli.h"
+#include "sim/folder.h"
 
-#include <errno.h>
-#include <glib/gstdio.h>
+#include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
-enum { N_FIGURES = 3 };
+enum { STEP, LOAD, TIMELINE, N_FIGURES };
 static const char *const figures[N_FIGURES + 1] = {"step", "load", "timeline", NULL};
 
-/* What each reads of a run's folder. */
+/* What each reads of a run's folder. Every value of the column @inner has as many rows. */
 static const struct {
-    const char *csv, *columns[8];
+    const char *csv, *columns[8], *inner;
 } sources[N_FIGURES] = {
-    {"layers.csv", {"step", "layer", "phase", "seconds"}},
-    {"experts.csv", {"layer", "expert", "rank", "pairs"}},
-    {"ranks.csv", {"step", "layer", "phase", "rank", "start_s", "end_s"}},
+    {"layers.csv", {"step", "layer", "phase", "seconds"}, NULL},
+    {"experts.csv", {"layer", "expert", "rank", "pairs"}, "expert"},
+    {"ranks.csv", {"step", "layer", "phase", "rank", "start_s", "end_s"}, "rank"},
 };
 
 /* Terminals: sized for a column of a two-column paper (84 mm). */
@@ -30,87 +33,109 @@ static const struct {
     {"png", "pngcairo size 1680,1120 font 'DejaVu Sans,20' linewidth 2 background '#ffffff'"},
 };
 
-/* A string for gnuplot, in single quotes. */
-static char *quote(const char *text)
+typedef struct {
+    const char *run, *output;
+    int first_block, last_block; /* of the timeline; -1: not asked for */
+} Plot;
+
+/* Runs in the child. */
+static void prepare_gnuplot(gpointer writer)
 {
-    g_auto(GStrv) parts = g_strsplit(text, "'", -1);
-    g_autofree char *joined = g_strjoinv("''", parts);
-    return g_strconcat("'", joined, "'", NULL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(moe_writer_fd(writer), STDOUT_FILENO);
 }
 
-static gboolean gnuplot(const char *script, const char *definitions, GError **error)
+/* Draws to @writer. gnuplot takes names that begin with '<', '|' or '~' for more than names: it works
+ * in the run's folder and prints to what is open already, so that none reaches it. */
+static gboolean gnuplot(const Plot *plot, const char *figure, const char *terminal,
+                        MoeWriter *writer, GError **error)
 {
     g_autofree char *found = g_find_program_in_path("gnuplot");
     if (found == NULL)
         return moe_fail(error, MOE_ERROR_FAILED,
                         "gnuplot is not installed; on Debian: apt-get install gnuplot-nox");
-    char *argv[] = {found, "-e", (char *)definitions, (char *)script, NULL};
+    g_autofree char *definitions =
+        g_strdup_printf("run='.'; blocks='%d-%d'; set terminal %s", MAX(plot->first_block, 0),
+                        plot->last_block >= 0 ? plot->last_block : 3, terminal);
+    g_autofree char *script = g_strdup_printf("%s/plots/%s.gp", moe_data_dir(), figure);
+    char *argv[] = {found, "-d", "-e", definitions, script, NULL};
     g_autofree char *words = NULL;
     g_autoptr(GError) inner = NULL;
     int status;
-    if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &words,
+    if (!g_spawn_sync(plot->run, argv, NULL, G_SPAWN_DEFAULT, prepare_gnuplot, writer, NULL, &words,
                       &status, &inner) ||
-        !g_spawn_check_wait_status(status, &inner)) {
-        g_autofree char *name = g_path_get_basename(script);
-        return moe_fail(error, MOE_ERROR_FAILED, "gnuplot failed on %s: %s", name,
+        !g_spawn_check_wait_status(status, &inner))
+        return moe_fail(error, MOE_ERROR_FAILED, "gnuplot failed on %s.gp: %s", figure,
                         words != NULL && *words != '\0' ? g_strstrip(words) : inner->message);
-    }
     return TRUE;
 }
 
-typedef struct {
-    const char *run, *output, *blocks;
-} Plot;
-
-/* Draws to a temporary name; the figure appears whole or not at all. */
+/* The figure appears whole or not at all. */
 static gboolean draw(const MoeCli *cli, const Plot *plot, const char *figure, size_t format,
                      GError **error)
 {
     g_autofree char *name = g_strdup_printf("%s.%s", figure, formats[format].format);
     g_autofree char *target = g_build_filename(plot->output, name, NULL);
-    g_autofree char *temporary = g_strdup_printf("%s.%d.tmp", target, (int)getpid());
-    g_autofree char *script = g_strdup_printf("%s/plots/%s.gp", moe_data_dir(), figure);
-    g_autofree char *run_quoted = quote(plot->run), *out_quoted = quote(temporary);
-    g_autofree char *blocks_quoted = quote(plot->blocks);
-    g_autofree char *definitions =
-        g_strdup_printf("run=%s; blocks=%s; set terminal %s; set output %s", run_quoted,
-                        blocks_quoted, formats[format].terminal, out_quoted);
-    if (!gnuplot(script, definitions, error)) {
-        g_unlink(temporary);
+    g_autoptr(MoeWriter) writer = moe_writer_new(target, TRUE, error);
+    if (writer == NULL || !gnuplot(plot, figure, formats[format].terminal, writer, error) ||
+        !moe_writer_close(g_steal_pointer(&writer), error))
         return FALSE;
-    }
-    if (g_rename(temporary, target) != 0) {
-        int code = errno;
-        g_unlink(temporary);
-        return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be written: %s", target,
-                        g_strerror(code));
-    }
     moe_cli_print(cli, "written: %s\n", target);
     return TRUE;
 }
 
-/* gnuplot's messages are about its scripts; ours are about the file. */
-static gboolean check_source(const char *run, int figure, GError **error)
+/* The largest value of each column, and how many rows there are. */
+typedef struct {
+    double largest[8];
+    guint rows;
+} Extent;
+
+static gboolean read_source(MoeCsv *csv, const char *const *columns, Extent *extent, GError **error)
 {
-    g_autofree char *path = g_build_filename(run, sources[figure].csv, NULL);
-    g_autoptr(MoeCsv) csv = moe_csv_open(path, sources[figure].columns, error);
-    if (csv == NULL)
-        return FALSE;
-    guint rows = 0;
     g_autoptr(GError) inner = NULL;
-    for (; moe_csv_next(csv, &inner); rows++) {
+    for (; moe_csv_next(csv, &inner); extent->rows++) {
         double value;
-        for (int c = 0; sources[figure].columns[c] != NULL; c++)
-            if (strcmp(sources[figure].columns[c], "phase") != 0 &&
-                !moe_csv_number(csv, c, -1e300, 1e300, &value, error))
+        for (int c = 0; columns[c] != NULL; c++) {
+            if (strcmp(columns[c], "phase") == 0)
+                continue;
+            if (!moe_csv_number(csv, c, -1e300, 1e300, &value, error))
                 return FALSE;
+            extent->largest[c] = extent->rows == 0 ? value : MAX(extent->largest[c], value);
+        }
     }
-    if (inner != NULL) {
-        g_propagate_error(error, g_steal_pointer(&inner));
+    if (inner == NULL)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&inner));
+    return FALSE;
+}
+
+static gboolean check_blocks(const Plot *plot, double largest, GError **error)
+{
+    return plot->last_block <= largest ||
+           moe_fail(error, MOE_ERROR_USAGE, "--blocks: %d-%d; the run has blocks 0 to %.0f",
+                    plot->first_block, plot->last_block, largest);
+}
+
+/* gnuplot's messages are about its scripts; ours are about the file. */
+static gboolean check_source(const Plot *plot, int figure, GError **error)
+{
+    const char *const *columns = sources[figure].columns;
+    g_autofree char *path = g_build_filename(plot->run, sources[figure].csv, NULL);
+    g_autoptr(MoeCsv) csv = moe_csv_open(path, columns, error);
+    Extent extent = {0};
+    if (csv == NULL || !read_source(csv, columns, &extent, error))
         return FALSE;
-    }
-    return rows > 0 ||
-           moe_fail(error, MOE_ERROR_INPUT, "%s: no row follows the names of the columns", path);
+    if (extent.rows == 0)
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: no row follows the names of the columns",
+                        path);
+    gboolean whole = moe_csv_is_whole(csv);
+    for (int c = 0; columns[c] != NULL && sources[figure].inner != NULL; c++)
+        if (strcmp(columns[c], sources[figure].inner) == 0)
+            whole = whole && fmod(extent.rows, extent.largest[c] + 1) == 0;
+    if (!whole)
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: the file is cut short; run the scenario again",
+                        path);
+    return figure != TIMELINE || check_blocks(plot, extent.largest[1], error);
 }
 
 static gboolean draw_all(const MoeCli *cli, const Plot *plot, const char *figure,
@@ -119,7 +144,7 @@ static gboolean draw_all(const MoeCli *cli, const Plot *plot, const char *figure
     for (int f = 0; figures[f] != NULL; f++) {
         if (figure != NULL && strcmp(figure, figures[f]) != 0)
             continue;
-        if (!check_source(plot->run, f, error))
+        if (!check_source(plot, f, error))
             return FALSE;
         for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
             if (g_strv_contains(names, formats[i].format) && !draw(cli, plot, figures[f], i, error))
@@ -139,16 +164,36 @@ static gboolean check_names(const char *const *names, GError **error)
     return TRUE;
 }
 
-/* "3" or "0-7". */
-static gboolean check_blocks(const char *text, GError **error)
+/* The number that *@text begins with, which then is what follows; -1 when there is none. */
+static int read_block(const char **text)
 {
-    int first, last, end = 0;
-    if ((sscanf(text, "%d-%d%n", &first, &last, &end) == 2 && text[end] == '\0' && first >= 0 &&
-         last >= first) ||
-        (sscanf(text, "%d%n", &first, &end) == 1 && text[end] == '\0' && first >= 0))
+    char *end;
+    gint64 block = g_ascii_isdigit(**text) ? g_ascii_strtoll(*text, &end, 10) : -1;
+    if (block < 0 || block > G_MAXINT)
+        return -1;
+    *text = end;
+    return (int)block;
+}
+
+/* "3" or "0-7". */
+static gboolean read_blocks(const char *text, Plot *plot, GError **error)
+{
+    const char *at = text;
+    plot->first_block = plot->last_block = read_block(&at);
+    if (plot->first_block >= 0 && *at == '-') {
+        at++;
+        plot->last_block = read_block(&at);
+    }
+    if (plot->last_block >= plot->first_block && plot->first_block >= 0 && *at == '\0')
         return TRUE;
     return moe_fail(error, MOE_ERROR_USAGE, "--blocks: '%s' is not a range; write for example 0-3",
                     text);
+}
+
+static gboolean check_run(const char *path, GError **error)
+{
+    g_autoptr(MoeJson) json = moe_folder_load(path, error);
+    return json != NULL;
 }
 
 static gboolean run(MoeCli *cli, GError **error)
@@ -157,33 +202,31 @@ static gboolean run(MoeCli *cli, GError **error)
     const GOptionEntry entries[] = {
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &output_option,
          "Write to the folder DIR (the run's own)", "DIR"},
-        {"format", 0, 0, G_OPTION_ARG_STRING, &format_option,
+        {"format", 0, 0, G_OPTION_ARG_FILENAME, &format_option,
          "Of pdf, svg, png, with commas between (pdf,svg,png)", "LIST"},
-        {"figure", 0, 0, G_OPTION_ARG_STRING, &figure_option, "Only step, load or timeline",
+        {"figure", 0, 0, G_OPTION_ARG_FILENAME, &figure_option, "Only step, load or timeline",
          "NAME"},
-        {"blocks", 0, 0, G_OPTION_ARG_STRING, &blocks_option, "Blocks of the timeline (0-3)",
+        {"blocks", 0, 0, G_OPTION_ARG_FILENAME, &blocks_option, "Blocks of the timeline (0-3)",
          "A-B"},
         {NULL},
     };
     gboolean good = moe_cli_parse(cli, entries, 1, 1, error);
     g_autofree char *format = format_option, *output = output_option;
     g_autofree char *figure = figure_option, *blocks = blocks_option;
-    if (!good || (figure != NULL && moe_cli_choice("figure", figure, figures, error) < 0) ||
-        (blocks != NULL && !check_blocks(blocks, error)))
+    if (!good || (figure != NULL && moe_cli_choice("figure", figure, figures, error) < 0))
         return FALSE;
+    if (blocks != NULL && figure != NULL && strcmp(figure, figures[TIMELINE]) != 0)
+        return moe_fail(error, MOE_ERROR_USAGE, "--blocks goes with the timeline, not with '%s'",
+                        figure);
+    Plot plot = {cli->argv[0], output != NULL ? output : cli->argv[0], -1, -1};
+    if (blocks != NULL && !read_blocks(blocks, &plot, error))
+        return FALSE;
+    if (format != NULL && *format == '\0')
+        return moe_fail(error, MOE_ERROR_USAGE, "--format: is empty; write for example pdf,svg");
     g_auto(GStrv) names = g_strsplit(format != NULL ? format : "pdf,svg,png", ",", -1);
-    if (!check_names((const char *const *)names, error))
+    if (!check_names((const char *const *)names, error) || !check_run(cli->argv[0], error) ||
+        (output != NULL && !moe_folder_prepare(output, TRUE, error)))
         return FALSE;
-    g_autofree char *json = g_build_filename(cli->argv[0], "run.json", NULL);
-    if (!g_file_test(json, G_FILE_TEST_EXISTS))
-        return moe_fail(error, MOE_ERROR_INPUT,
-                        "%s: holds no run.json; give the folder that moesim run -o wrote",
-                        cli->argv[0]);
-    if (output != NULL && g_mkdir_with_parents(output, 0777) != 0)
-        return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be created: %s", output,
-                        g_strerror(errno));
-    const Plot plot = {cli->argv[0], output != NULL ? output : cli->argv[0],
-                       blocks != NULL ? blocks : "0-3"};
     return draw_all(cli, &plot, figure, (const char *const *)names, error);
 }
 

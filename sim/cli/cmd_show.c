@@ -1,14 +1,14 @@
 #include "config.h"
 
 #include "models/family.h"
-#include "sim/base/file.h"
-#include "sim/base/json.h"
 #include "sim/base/preset.h"
 #include "sim/base/yaml.h"
 #include "sim/cli/cli.h"
+#include "sim/folder.h"
 #include "sim/scenario.h"
 #include "workloads/synth.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -196,42 +196,67 @@ static gboolean show_scenario(const char *path, GString *text, GError **error)
     return TRUE;
 }
 
+/* A run takes some time; shares of it can be computed. */
+static gboolean get_seconds(JsonObject *object, const char *where, double *seconds_out,
+                            GError **error)
+{
+    return moe_json_get_double(object, "seconds", DBL_MIN, DBL_MAX, where, seconds_out, error);
+}
+
+static gboolean add_control(JsonObject *root, const char *file, double seconds, GString *text,
+                            GError **error)
+{
+    if (!json_object_has_member(root, "control"))
+        return TRUE;
+    JsonObject *control = moe_json_get_object(root, "control", file, error);
+    double balanced;
+    if (control == NULL || !get_seconds(control, file, &balanced, error))
+        return FALSE;
+    char buffer[MOE_UNITS_TEXT];
+    add_line(text, "under balanced routing", "%s (%+.1f %%)",
+             moe_units_format(balanced, MOE_UNIT_TIME, buffer), 100 * (seconds / balanced - 1));
+    return TRUE;
+}
+
+static gboolean add_phases(JsonObject *phases, const char *file, double seconds, GString *text,
+                           GError **error)
+{
+    JsonObjectIter iter;
+    const char *phase;
+    char buffer[MOE_UNITS_TEXT];
+    json_object_iter_init_ordered(&iter, phases);
+    while (json_object_iter_next_ordered(&iter, &phase, NULL)) {
+        double value;
+        if (!moe_json_get_double(phases, phase, 0, DBL_MAX, file, &value, error))
+            return FALSE;
+        if (value > 0)
+            add_line(text, phase, "%s (%.1f %%)", moe_units_format(value, MOE_UNIT_TIME, buffer),
+                     100 * value / seconds);
+    }
+    return TRUE;
+}
+
 static gboolean show_run(const char *path, GString *text, GError **error)
 {
     g_autofree char *file = g_build_filename(path, "run.json", NULL);
-    g_autoptr(MoeJson) json = moe_json_load(file, 64 << 20, error);
+    g_autoptr(MoeJson) json = moe_folder_load(path, error);
     JsonObject *root = json != NULL ? moe_json_object(moe_json_root(json), file, error) : NULL;
     JsonObject *scenario = root != NULL ? moe_json_get_object(root, "scenario", file, error) : NULL;
     JsonObject *result = scenario != NULL ? moe_json_get_object(root, "result", file, error) : NULL;
     JsonObject *phases =
         result != NULL ? moe_json_get_object(result, "phase_seconds", file, error) : NULL;
     const char *name = phases != NULL ? moe_json_get_string(scenario, "name", file, error) : NULL;
-    if (name == NULL)
+    double seconds, imbalance;
+    if (name == NULL || !get_seconds(result, file, &seconds, error) ||
+        !moe_json_get_double(result, "max_over_mean", 0, DBL_MAX, file, &imbalance, error))
         return FALSE;
     char buffer[MOE_UNITS_TEXT];
-    double seconds = json_object_get_double_member_with_default(result, "seconds", NAN);
     g_string_append_printf(text, "run %s of scenario %s\n", path, name);
     add_line(text, "time", "%s", moe_units_format(seconds, MOE_UNIT_TIME, buffer));
-    if (json_object_has_member(root, "control")) {
-        JsonObject *control = moe_json_get_object(root, "control", file, error);
-        if (control == NULL)
-            return FALSE;
-        double balanced = json_object_get_double_member_with_default(control, "seconds", NAN);
-        add_line(text, "under balanced routing", "%s (%+.1f %%)",
-                 moe_units_format(balanced, MOE_UNIT_TIME, buffer), 100 * (seconds / balanced - 1));
-    }
-    add_line(text, "imbalance (max/mean)", "%.3f",
-             json_object_get_double_member_with_default(result, "max_over_mean", NAN));
-    JsonObjectIter iter;
-    const char *phase;
-    JsonNode *value;
-    json_object_iter_init_ordered(&iter, phases);
-    while (json_object_iter_next_ordered(&iter, &phase, &value))
-        if (json_node_get_value_type(value) == G_TYPE_DOUBLE && json_node_get_double(value) > 0)
-            add_line(text, phase, "%s (%.1f %%)",
-                     moe_units_format(json_node_get_double(value), MOE_UNIT_TIME, buffer),
-                     100 * json_node_get_double(value) / seconds);
-    return TRUE;
+    if (!add_control(root, file, seconds, text, error))
+        return FALSE;
+    add_line(text, "imbalance (max/mean)", "%.3f", imbalance);
+    return add_phases(phases, file, seconds, text, error);
 }
 
 /* --- what is it? ----------------------------------------------------------------------------- */

@@ -52,6 +52,14 @@ trace="moesim trace --synthetic balanced --tokens 20000 olmoe-tiny"
         ls stopped.safetensors.* 2>/dev/null && { echo "FAILED: stopped after $delay s"; failed=1; }
     done
 
+    # A pipe keeps its reader until all is written.
+    mkfifo pipe
+    $trace -q -o direct.safetensors
+    cat pipe >piped.safetensors &
+    $trace -q -o pipe || failed=1
+    wait
+    cmp direct.safetensors piped.safetensors || { echo "FAILED: the pipe's reader missed something"; failed=1; }
+
     $trace -q -o t.safetensors || failed=1
     mkdir full && echo mine >full/notes
     fails "full: the folder is not empty; choose another or add --force" \
@@ -60,6 +68,31 @@ trace="moesim trace --synthetic balanced --tokens 20000 olmoe-tiny"
     (trap '' XFSZ && ulimit -f 16 && moesim run quickstart --set routing=t.safetensors -o small >out 2>err)
     failed_with $? "cannot be written: File too large" "a limited run"
     [ ! -e small/run.json ] || { echo "FAILED: a broken run looks complete"; failed=1; }
+
+    # Nothing is left in the folder of temporary files, however a run ends.
+    mkdir tmp
+    for delay in 0.1 0.15 0.2 0.3; do
+        TMPDIR=$work/tmp timeout -s KILL $delay moesim run quickstart --set routing=t.safetensors -q 2>/dev/null
+        [ -z "$(ls -A tmp)" ] || { echo "FAILED: killed after $delay s"; ls tmp; failed=1; }
+    done
+
+    # A stopped plot stops gnuplot, here one that never ends.
+    moesim run quickstart --set routing=t.safetensors -q -o drawn || failed=1
+    mkdir bin
+    # shellcheck disable=SC2016 # for the script
+    printf '#!/bin/sh\necho $$ >"%s/pid"\nexec sleep 600\n' "$work" >bin/gnuplot
+    chmod +x bin/gnuplot
+    for signal in INT TERM KILL; do
+        rm -f pid
+        PATH=$work/bin:$PATH timeout -s $signal 1 moesim plot drawn 2>/dev/null
+        sleep 0.1
+        # Gone, or dead and not yet fetched.
+        if [ ! -s pid ] || grep -qs '^State:.[^ZX]' "/proc/$(cat pid)/status"; then
+            echo "FAILED: gnuplot outlived $signal"
+            failed=1
+        fi
+        [ $signal = KILL ] || ! ls drawn/step.pdf* 2>/dev/null || { echo "FAILED: half a figure"; failed=1; }
+    done
     [ "$(cat full/notes)" = mine ] || { echo "FAILED: notes were lost"; failed=1; }
 }
 exit $failed

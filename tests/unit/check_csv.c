@@ -237,6 +237,18 @@ START_TEST(fails_with_the_line)
 }
 END_TEST
 
+START_TEST(knows_a_last_line_without_an_end)
+{
+    static const char *const texts[] = {"a,b\n1,2\n", "a,b\n1,2"};
+    for (int whole = 1; whole >= 0; whole--) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MoeCsv) csv = open_text(texts[1 - whole], -1, &error);
+        ck_assert(moe_csv_next(csv, &error) && !moe_csv_next(csv, &error));
+        ck_assert_int_eq(moe_csv_is_whole(csv), whole);
+    }
+}
+END_TEST
+
 Suite *moe_suite(void)
 {
     Suite *suite = suite_create("csv");
@@ -249,6 +261,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, refuses_inexact_whole_numbers);
     tcase_add_loop_test(tests, quotes_fields, 0, (int)G_N_ELEMENTS(quoted));
     tcase_add_test(tests, fails_with_the_line);
+    tcase_add_test(tests, knows_a_last_line_without_an_end);
     suite_add_tcase(suite, tests);
     return suite;
 }
