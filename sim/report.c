@@ -2,6 +2,8 @@
 
 #include "sim/report.h"
 
+#include "sim/base/text.h"
+
 #include <math.h>
 
 static const MoePhase main_phases[] = {MOE_PHASE_ATTENTION, MOE_PHASE_DISPATCH, MOE_PHASE_EXPERTS,
@@ -23,12 +25,13 @@ static void add_head(const MoeRun *run, GString *text)
     for (gint64 r = 0; r < s->n_ranks && run->lowered->loads->len > 0; r++)
         n += g_array_index(run->lowered->loads, MoeBlockLoad, 0).homes[r];
     moe_units_format_count(n, tokens);
+    g_autofree char *name = moe_text_printable(s->file.name, FALSE);
     g_string_append_printf(
         text,
         "%s: %s, %s of %s tokens per step, EP %" G_GINT64_FORMAT " on %s (%" G_GINT64_FORMAT
         " x %" G_GINT64_FORMAT " %s)\nrouting: %s, %s\n\n",
-        s->file.name, s->model->name, s->file.phase.kind == MOE_STEP_DECODE ? "decode" : "prefill",
-        tokens, s->n_ranks, s->topology->file.name, s->topology->file.nodes,
+        name, s->model->name, s->file.phase.kind == MOE_STEP_DECODE ? "decode" : "prefill", tokens,
+        s->n_ranks, s->topology->file.name, s->topology->file.nodes,
         s->topology->file.gpus_per_node, s->topology->gpu.name, s->trace->model, s->trace->router);
 }
 

@@ -4,6 +4,7 @@
 
 #include "sim/base/file.h"
 #include "sim/base/json.h"
+#include "sim/base/text.h"
 
 #include <string.h>
 
@@ -60,29 +61,34 @@ static gboolean add_document(Builder *b, const char *text, gsize length, GError 
     return TRUE;
 }
 
-static gboolean add_json_lines(Builder *b, const char *path, char *text, GError **error)
+static gboolean add_json_line(Builder *b, const char *where, const char *line, gsize length,
+                              GError **error)
 {
-    int line = 1;
-    for (char *at = text; *at != '\0' && !is_full(b); line++) {
-        char *end = at + strcspn(at, "\n");
-        gboolean last = *end == '\0';
-        *end = '\0';
-        if (*g_strstrip(at) != '\0') {
-            g_autofree char *where = g_strdup_printf("%s:%d", path, line);
-            g_autoptr(MoeJson) json = moe_json_parse(at, strlen(at), where, error);
-            JsonObject *object =
-                json != NULL ? moe_json_object(moe_json_root(json), where, error) : NULL;
-            if (object == NULL || moe_json_get_string(object, "text", where, error) == NULL)
-                return FALSE;
-            GString *document = moe_json_text(json, json_object_get_member(object, "text"));
-            gboolean good = add_document(b, document->str, document->len, error);
-            g_string_free(document, TRUE);
-            if (!good) {
-                g_prefix_error(error, "%s: ", where);
-                return FALSE;
-            }
-        }
-        at = last ? end : end + 1;
+    g_autoptr(MoeJson) json = moe_json_parse(line, length, where, error);
+    JsonObject *object = json != NULL ? moe_json_object(moe_json_root(json), where, error) : NULL;
+    if (object == NULL || moe_json_get_string(object, "text", where, error) == NULL)
+        return FALSE;
+    GString *document = moe_json_text(json, json_object_get_member(object, "text"));
+    gboolean good = add_document(b, document->str, document->len, error);
+    g_string_free(document, TRUE);
+    if (!good)
+        g_prefix_error(error, "%s: ", where);
+    return good;
+}
+
+static gboolean add_json_lines(Builder *b, const char *path, const char *text, gsize size,
+                               GError **error)
+{
+    gsize length;
+    int number = 1;
+    for (gsize at = 0; at < size && !is_full(b); at += length + 1, number++) {
+        const char *line = text + at, *end = memchr(line, '\n', size - at);
+        length = end != NULL ? (gsize)(end - line) : size - at;
+        g_autofree char *where = g_strdup_printf("%s:%d", path, number);
+        if (memchr(line, '\0', length) != NULL)
+            return moe_fail(error, MOE_ERROR_INPUT, "%s: a NUL character; write \\u0000", where);
+        if (strspn(line, " \t\r\n") < length && !add_json_line(b, where, line, length, error))
+            return FALSE;
     }
     return TRUE;
 }
@@ -98,10 +104,11 @@ static gboolean add_file(Builder *b, const char *path, GError **error)
         return FALSE;
     g_autofree char *digest =
         g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)text, length);
+    const char *content = moe_text_skip_mark(text, &length);
     if (g_str_has_suffix(path, ".jsonl")) {
-        if (!add_json_lines(b, path, text, error))
+        if (!add_json_lines(b, path, content, length, error))
             return FALSE;
-    } else if (!add_document(b, text, length, error)) {
+    } else if (!add_document(b, content, length, error)) {
         g_prefix_error(error, "%s: ", path);
         return FALSE;
     }

@@ -16,7 +16,7 @@ typedef struct {
 
 /* Tokenises the files and folders @paths (NULL-terminated) in order. A .txt file is one document,
  * each line of a .jsonl file is one ({"text": "..."}); a folder stands for its .txt and .jsonl
- * files, sorted. Documents get the tokenizer's special tokens when @special, are cut into sequences
+ * files, sorted; a byte-order mark is passed over. Documents get the tokenizer's special tokens when @special, are cut into sequences
  * of at most @length tokens, and the whole ends after @most_tokens (0: no end).
  * Free with moe_batch_free(). Errors: MOE_ERROR_INPUT (unreadable, not UTF-8, no tokens); NULL
  * then. */

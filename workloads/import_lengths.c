@@ -2,6 +2,7 @@
 
 #include "sim/base/file.h"
 #include "sim/base/json.h"
+#include "sim/base/text.h"
 #include "workloads/import.h"
 #include "workloads/npy.h"
 
@@ -99,5 +100,5 @@ gboolean moe_import_lengths(const char *specification, GArray *lengths, GError *
     if (strlen(text) != length)
         return moe_fail(error, MOE_ERROR_INPUT, "%s: a NUL character; lengths are text",
                         specification);
-    return parse_list(text, specification, lengths, error);
+    return parse_list(moe_text_skip_mark(text, &length), specification, lengths, error);
 }

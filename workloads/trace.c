@@ -3,6 +3,7 @@
 #include "workloads/trace.h"
 
 #include "models/safetensors.h"
+#include "sim/base/text.h"
 #include "sim/base/units.h"
 
 #include <math.h>
@@ -14,10 +15,10 @@ MoeTrace *moe_trace_new(const char *model, const char *weights, const char *rout
                         const char *workload, int n_layers)
 {
     MoeTrace *trace = g_new0(MoeTrace, 1);
-    trace->model = g_strdup(model);
-    trace->weights = g_strdup(weights);
-    trace->router = g_strdup(router);
-    trace->workload = g_strdup(workload);
+    trace->model = moe_text_printable(model, FALSE);
+    trace->weights = moe_text_printable(weights, FALSE);
+    trace->router = moe_text_printable(router, FALSE);
+    trace->workload = moe_text_printable(workload, FALSE);
     trace->version = g_strdup(PACKAGE_VERSION);
     trace->n_layers = n_layers;
     trace->layers = g_new0(MoeTraceLayer, n_layers);
@@ -314,7 +315,7 @@ static MoeTrace *read_trace(MoeSafetensors *file, GError **error)
         moe_trace_new(metadata(file, "model"), metadata(file, "weights"), metadata(file, "router"),
                       metadata(file, "workload"), (int)layers->len);
     g_free(trace->version);
-    trace->version = g_strdup(metadata(file, "moesim"));
+    trace->version = moe_text_printable(metadata(file, "moesim"), FALSE);
     if (strcmp(metadata(file, "format"), format) != 0) {
         moe_fail(
             error, MOE_ERROR_INPUT,

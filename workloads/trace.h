@@ -57,7 +57,8 @@ enum {
     MOE_TRACE_MOST_K = 256,
 };
 
-/* An empty trace for @n_layers blocks; the strings are copied. Free with moe_trace_free(). */
+/* An empty trace for @n_layers blocks; the strings are copied, as moe_text_printable() (names of
+ * files need not be UTF-8). Free with moe_trace_free(). */
 MoeTrace *moe_trace_new(const char *model, const char *weights, const char *router,
                         const char *workload, int n_layers);
 void moe_trace_free(MoeTrace *trace);

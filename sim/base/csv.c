@@ -2,6 +2,7 @@
 
 #include "sim/base/csv.h"
 
+#include "sim/base/text.h"
 #include "sim/base/units.h"
 
 #include <errno.h>
@@ -146,6 +147,8 @@ MoeCsv *moe_csv_open(const char *path, const char *const *columns, GError **erro
                      "%s: the file is empty; the first line must name the columns", path);
         return NULL;
     }
+    size_t length = strlen(csv->text);
+    memmove(csv->text, moe_text_skip_mark(csv->text, &length), length + 1);
     if (!split(csv, error) || !find_columns(csv, columns, error))
         return NULL;
     csv->n_columns = csv->fields->len;

@@ -139,6 +139,8 @@ static MoeNode *assigned_value(const char *text, GError **error)
 gboolean moe_node_set(MoeNode *root, const char *assignment, MoeNodeShorthand shorthand,
                       GError **error)
 {
+    if (!g_utf8_validate(assignment, -1, NULL))
+        return moe_fail(error, MOE_ERROR_USAGE, "--set: '%s' is not UTF-8", assignment);
     const char *equals = strchr(assignment, '=');
     if (equals == NULL || equals == assignment)
         return moe_fail(error, MOE_ERROR_USAGE,

@@ -3,6 +3,7 @@
 #include "sim/base/yaml.h"
 
 #include "sim/base/file.h"
+#include "sim/base/text.h"
 
 #include <string.h>
 #include <yaml.h>
@@ -193,6 +194,7 @@ MoeNode *moe_yaml_parse(const char *text, size_t length, const char *name, GErro
         moe_fail(error, MOE_ERROR_INPUT, "%s: larger than 16 MiB, which no configuration is", name);
         return NULL;
     }
+    text = moe_text_skip_mark(text, &length);
     Reader reader = {.name = name, .error = error};
     if (!yaml_parser_initialize(&reader.parser))
         g_error("libyaml: out of memory");

@@ -2,6 +2,7 @@
 
 #include "sim/cli/cli.h"
 
+#include "sim/base/text.h"
 #include "sim/base/units.h"
 
 #include <omp.h>
@@ -76,17 +77,20 @@ void moe_cli_print(const MoeCli *cli, const char *format, ...)
         return;
     va_list args;
     va_start(args, format);
-    vprintf(format, args);
+    g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
+    g_autofree char *printable = moe_text_printable(text, TRUE);
+    fputs(printable, stdout);
 }
 
 void moe_cli_print_trace(const MoeCli *cli, const MoeTrace *trace, const char *path)
 {
     char tokens[MOE_UNITS_TEXT];
-    guint32 sequences = trace->sequence[trace->n_tokens - 1] + 1;
+    gint64 sequences = (gint64)trace->sequence[trace->n_tokens - 1] + 1;
     moe_cli_print(cli,
-                  "%s: %s token%s in %u sequence%s, %d block%s, top-%" G_GINT64_FORMAT
-                  " of %" G_GINT64_FORMAT " experts\n",
+                  "%s: %s token%s in %" G_GINT64_FORMAT
+                  " sequence%s, %d block%s, top-%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+                  " experts\n",
                   path, moe_units_format_count(trace->n_tokens, tokens),
                   trace->n_tokens == 1 ? "" : "s", sequences, sequences == 1 ? "" : "s",
                   trace->n_layers, trace->n_layers == 1 ? "" : "s", trace->top_k, trace->n_experts);

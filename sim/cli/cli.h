@@ -29,11 +29,13 @@ struct MoeCommand {
 };
 
 /* Reads the options in @entries and the common ones, and checks that @least to @most (-1: any
- * number) positional arguments are left. --help prints and exits. Errors: MOE_ERROR_USAGE. */
+ * number) positional arguments are left. --help prints and exits. Texts are read as
+ * G_OPTION_ARG_FILENAME, bytes as they are: G_OPTION_ARG_STRING would refuse what the locale does not
+ * have. Errors: MOE_ERROR_USAGE. */
 gboolean moe_cli_parse(MoeCli *cli, const GOptionEntry *entries, int least, int most,
                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Prints to standard output unless --quiet. */
+/* Prints to standard output unless --quiet; control characters but line ends and tabs as \xNN. */
 void moe_cli_print(const MoeCli *cli, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /* Prints the line about the trace written to @path. */

@@ -83,7 +83,7 @@ static gboolean run(MoeCli *cli, GError **error)
         {"ranks", 0, 0, G_OPTION_ARG_INT, &ranks,
          "Also load N ranks that hold the experts side by side", "N"},
         {"step", 0, 0, G_OPTION_ARG_INT, &step, "Only the tokens of step N (all)", "N"},
-        {"format", 0, 0, G_OPTION_ARG_STRING, &format_option, "text (default) or csv", "FORMAT"},
+        {"format", 0, 0, G_OPTION_ARG_FILENAME, &format_option, "text (default) or csv", "FORMAT"},
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &output_option,
          "Write to FILE instead of standard output", "FILE"},
         {"force", 0, 0, G_OPTION_ARG_NONE, &force, "Replace an existing file", NULL},

@@ -96,11 +96,11 @@ static gboolean run(MoeCli *cli, GError **error)
          "FILE"},
         {"weights", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o.weights,
          "The pairs' weights, a .npy of the same shape; one per file of expert ids", "FILE"},
-        {"lengths", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.lengths,
+        {"lengths", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o.lengths,
          "The sequences' lengths: 64,63,..., a file, or FILE.json:KEY.KEY; one per file of expert "
          "ids",
          "LENGTHS"},
-        {"model", 0, 0, G_OPTION_ARG_STRING, &o.model,
+        {"model", 0, 0, G_OPTION_ARG_FILENAME, &o.model,
          "The model that routed; fills in and checks its shapes", "NAME"},
         {"experts", 0, 0, G_OPTION_ARG_INT, &o.experts,
          "Experts per block (the model's, or the largest id + 1)", "N"},

@@ -41,7 +41,7 @@ static gboolean run(MoeCli *cli, GError **error)
     const GOptionEntry entries[] = {
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &output_option, "Write the run to the folder DIR",
          "DIR"},
-        {"set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &set_option,
+        {"set", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &set_option,
          "Override a key of the scenario (moesim show --keys scenario)", "KEY=VALUE"},
         {"force", 0, 0, G_OPTION_ARG_NONE, &force, "Write into a folder that is not empty", NULL},
         {NULL},

@@ -2,6 +2,7 @@
 
 #include "models/family.h"
 #include "sim/base/preset.h"
+#include "sim/base/text.h"
 #include "sim/base/yaml.h"
 #include "sim/cli/cli.h"
 #include "sim/folder.h"
@@ -26,9 +27,10 @@ static void add_line(GString *text, const char *name, const char *format, ...)
     g_string_append_printf(text, "  %-22s ", name);
     va_list args;
     va_start(args, format);
-    g_string_append_vprintf(text, format, args);
+    g_autofree char *value = g_strdup_vprintf(format, args);
     va_end(args);
-    g_string_append_c(text, '\n');
+    g_autofree char *printable = moe_text_printable(value, FALSE);
+    g_string_append_printf(text, "%s\n", printable);
 }
 
 /* --- model ----------------------------------------------------------------------------------- */
@@ -164,8 +166,8 @@ static gboolean show_trace(const char *path, GString *text, GError **error)
              trace->weights[0] != '\0' ? trace->weights : "not traced by moesim");
     add_line(text, "router", "%s", trace->router);
     add_line(text, "workload", "%s", trace->workload);
-    guint32 sequences = trace->sequence[trace->n_tokens - 1] + 1;
-    add_line(text, "tokens", "%s in %u sequence%s, %" G_GINT64_FORMAT " step%s",
+    gint64 sequences = (gint64)trace->sequence[trace->n_tokens - 1] + 1;
+    add_line(text, "tokens", "%s in %" G_GINT64_FORMAT " sequence%s, %" G_GINT64_FORMAT " step%s",
              moe_units_format_count(trace->n_tokens, tokens), sequences, sequences == 1 ? "" : "s",
              trace->n_steps, trace->n_steps == 1 ? "" : "s");
     add_line(text, "blocks", "%d, the first is %d", trace->n_layers, first->layer);
@@ -251,7 +253,8 @@ static gboolean show_run(const char *path, GString *text, GError **error)
         !moe_json_get_double(result, "max_over_mean", 0, DBL_MAX, file, &imbalance, error))
         return FALSE;
     char buffer[MOE_UNITS_TEXT];
-    g_string_append_printf(text, "run %s of scenario %s\n", path, name);
+    g_autofree char *printable = moe_text_printable(name, FALSE);
+    g_string_append_printf(text, "run %s of scenario %s\n", path, printable);
     add_line(text, "time", "%s", moe_units_format(seconds, MOE_UNIT_TIME, buffer));
     if (!add_control(root, file, seconds, text, error))
         return FALSE;

@@ -26,20 +26,28 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
 /* --- made-up routing ------------------------------------------------------------------------- */
 
+static gboolean add_key(MoeNode *root, const char *name, const char *value, GError **error)
+{
+    MoeNode *key = moe_node_new(MOE_NODE_SCALAR, name, root->file, 0, 0);
+    return moe_node_append_take(root, key, moe_node_new(MOE_NODE_SCALAR, value, root->file, 0, 0),
+                                error);
+}
+
 static gboolean read_synth(const Options *options, MoeSynth *synth, GError **error)
 {
-    g_autoptr(MoeNode) root = moe_node_new(MOE_NODE_MAP, NULL, "--set", 0, 0);
+    g_autoptr(MoeNode) root = moe_node_new(MOE_NODE_MAP, NULL, "--synthetic", 0, 0);
     for (char **set = options->set; set != NULL && *set != NULL; set++)
         if (!moe_node_set(root, *set, NULL, error))
             return FALSE;
-    g_autofree char *kind = g_strconcat("kind=", options->synthetic, NULL);
-    if (!moe_node_set(root, kind, NULL, error))
+    if (moe_node_get(root, "kind") != NULL ||
+        (options->tokens > 0 && moe_node_get(root, "tokens") != NULL))
+        return moe_fail(error, MOE_ERROR_USAGE, "--set: %s is given by --%s already",
+                        moe_node_get(root, "kind") != NULL ? "kind" : "tokens",
+                        moe_node_get(root, "kind") != NULL ? "synthetic" : "tokens");
+    g_autofree char *tokens = g_strdup_printf("%d", options->tokens);
+    if (!add_key(root, "kind", options->synthetic, error) ||
+        (options->tokens > 0 && !add_key(root, "tokens", tokens, error)))
         return FALSE;
-    if (options->tokens > 0) {
-        g_autofree char *tokens = g_strdup_printf("tokens=%d", options->tokens);
-        if (!moe_node_set(root, tokens, NULL, error))
-            return FALSE;
-    }
     g_autoptr(GError) inner = NULL;
     if (!moe_fields_read(moe_synth_fields, root, "--synthetic", synth, &inner))
         return moe_fail(error, MOE_ERROR_USAGE, "%s", inner->message);
@@ -135,6 +143,26 @@ static MoeTrace *record(const MoeCli *cli, const Options *options, GError **erro
     return trace;
 }
 
+/* An option that would change nothing is a mistake. */
+static gboolean check_options(const MoeCli *cli, const Options *o, GError **error)
+{
+    if (o->output == NULL)
+        return moe_fail(error, MOE_ERROR_USAGE, "-o FILE is missing; see moesim trace --help");
+    if (o->synthetic == NULL && cli->argc < 2)
+        return moe_fail(error, MOE_ERROR_USAGE,
+                        "a model and a text are needed; see moesim trace --help");
+    if (o->synthetic != NULL && cli->argc > 1)
+        return moe_fail(error, MOE_ERROR_USAGE,
+                        "--synthetic takes no text; see moesim trace --help");
+    if (o->synthetic == NULL && o->set != NULL)
+        return moe_fail(error, MOE_ERROR_USAGE, "--set goes with --synthetic only");
+    if (o->synthetic != NULL && (o->length > 0 || o->no_special))
+        return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with a text, not with --synthetic%s",
+                        o->length > 0 ? "length" : "no-special",
+                        o->length > 0 ? "; write --set sequence_length=N" : "");
+    return TRUE;
+}
+
 static gboolean run(MoeCli *cli, GError **error)
 {
     g_auto(Options)
@@ -147,10 +175,10 @@ static gboolean run(MoeCli *cli, GError **error)
         {"tokens", 0, 0, G_OPTION_ARG_INT, &o.tokens, "Stop after N tokens (all)", "N"},
         {"no-special", 0, 0, G_OPTION_ARG_NONE, &o.no_special,
          "Leave out the tokenizer's special tokens", NULL},
-        {"synthetic", 0, 0, G_OPTION_ARG_STRING, &o.synthetic,
+        {"synthetic", 0, 0, G_OPTION_ARG_FILENAME, &o.synthetic,
          "Make routing up instead: balanced, uniform, zipf, ... (moesim show --keys synthetic)",
          "KIND"},
-        {"set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.set, "A parameter of the synthetic routing",
+        {"set", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o.set, "A parameter of the synthetic routing",
          "KEY=VALUE"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},
         {"force", 0, 0, G_OPTION_ARG_NONE, &o.force, "Replace an existing file", NULL},
@@ -158,16 +186,9 @@ static gboolean run(MoeCli *cli, GError **error)
     };
     if (!moe_cli_parse(cli, entries, 0, -1, error) || !moe_cli_set_threads(o.threads, error) ||
         !moe_cli_count("length", &o.length, 1, G_MAXINT, 0, error) ||
-        !moe_cli_count("tokens", &o.tokens, 1, G_MAXINT, 0, error))
+        !moe_cli_count("tokens", &o.tokens, 1, G_MAXINT, 0, error) ||
+        !check_options(cli, &o, error))
         return FALSE;
-    if (o.output == NULL)
-        return moe_fail(error, MOE_ERROR_USAGE, "-o FILE is missing; see moesim trace --help");
-    if (o.synthetic == NULL && cli->argc < 2)
-        return moe_fail(error, MOE_ERROR_USAGE,
-                        "a model and a text are needed; see moesim trace --help");
-    if (o.synthetic != NULL && cli->argc > 1)
-        return moe_fail(error, MOE_ERROR_USAGE,
-                        "--synthetic takes no text; see moesim trace --help");
     /* Better now than after an hour: can the trace be written? */
     if (!moe_writer_check(o.output, o.force, error))
         return FALSE;

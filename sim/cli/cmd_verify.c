@@ -44,6 +44,17 @@ static gboolean report(const MoeCli *cli, const GPtrArray *checks, GError **erro
     return TRUE;
 }
 
+/* An option that would change nothing is a mistake. */
+static gboolean check_options(gboolean golden, const char *model, int cases, int seed,
+                              GError **error)
+{
+    if (golden && (cases != MOE_CLI_UNSET || seed != MOE_CLI_UNSET))
+        return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with the kernels, not with --golden",
+                        cases != MOE_CLI_UNSET ? "cases" : "seed");
+    return golden || model == NULL ||
+           moe_fail(error, MOE_ERROR_USAGE, "--model goes with --golden only");
+}
+
 static gboolean run(MoeCli *cli, GError **error)
 {
     gboolean golden = FALSE;
@@ -52,7 +63,7 @@ static gboolean run(MoeCli *cli, GError **error)
     const GOptionEntry entries[] = {
         {"golden", 0, 0, G_OPTION_ARG_NONE, &golden,
          "Compare with the golden folders DIR... instead", NULL},
-        {"model", 0, 0, G_OPTION_ARG_STRING, &model_option,
+        {"model", 0, 0, G_OPTION_ARG_FILENAME, &model_option,
          "The model of a golden folder without weights (the one its MANIFEST.json names)", "DIR"},
         {"cases", 0, 0, G_OPTION_ARG_INT, &cases, "Shapes per kernel (40)", "N"},
         {"seed", 0, 0, G_OPTION_ARG_INT, &seed, "Of shapes and inputs (1)", "N"},
@@ -62,6 +73,7 @@ static gboolean run(MoeCli *cli, GError **error)
     gboolean good = moe_cli_parse(cli, entries, 0, -1, error);
     g_autofree char *model = model_option;
     if (!good || !moe_cli_set_threads(threads, error) ||
+        !check_options(golden, model, cases, seed, error) ||
         !moe_cli_count("cases", &cases, 1, 100000, 40, error) ||
         !moe_cli_count("seed", &seed, 0, G_MAXINT, 1, error))
         return FALSE;

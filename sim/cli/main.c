@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "sim/base/file.h"
+#include "sim/base/text.h"
 #include "sim/cli/cli.h"
 #include "sim/engine.h"
 
@@ -101,6 +102,7 @@ int main(int argc, char **argv)
     good = good && flush_output(&error);
     if (good)
         return EXIT_SUCCESS;
-    fprintf(stderr, "moesim: %s\n", error->message);
+    g_autofree char *message = moe_text_printable(error->message, TRUE);
+    fprintf(stderr, "moesim: %s\n", message);
     return error->domain == MOE_ERROR ? error->code : MOE_ERROR_FAILED;
 }

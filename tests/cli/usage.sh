@@ -42,4 +42,25 @@ expect 2 err "a model and a text are needed" trace -o x olmoe-tiny
 expect 2 err "-o FILE is missing" import x.npy
 expect 2 err "--golden and one or more folders go together" verify --golden
 expect 2 err "--golden and one or more folders go together" verify folder
+
+# Options that would change nothing.
+expect 2 err "--set goes with --synthetic only" trace olmoe-tiny sample -o x --set seed=2
+expect 2 err "--length goes with a text, not with --synthetic; write --set sequence_length=N" \
+    trace --synthetic zipf --tokens 64 --length 8 olmoe-tiny -o x
+expect 2 err "--no-special goes with a text, not with --synthetic" \
+    trace --synthetic zipf --tokens 64 --no-special olmoe-tiny -o x
+expect 2 err "--set: kind is given by --synthetic already" \
+    trace --synthetic zipf --tokens 64 --set kind=uniform olmoe-tiny -o x
+expect 2 err "--set: tokens is given by --tokens already" \
+    trace --synthetic zipf --tokens 64 --set tokens=65 olmoe-tiny -o x
+expect 2 err "--synthetic: tokens: missing" trace --synthetic zipf olmoe-tiny -o x
+expect 2 err "--model goes with --golden only" verify --model olmoe-tiny
+expect 2 err "--seed goes with the kernels, not with --golden" verify --golden x --seed 2
+expect 2 err "the name of the file to write is empty" trace --synthetic zipf --tokens 64 olmoe-tiny -o ""
+
+# Texts are UTF-8 whatever the locale; names of files are bytes.
+latin=$(printf 'caf\351')
+expect 2 err "--set: 'name=caf\\xe9' is not UTF-8" run quickstart --set "name=$latin"
+expect 2 err "--format: 'caf\\xe9' is not known" plot x --format "$latin"
+expect 2 err "--synthetic: kind: 'größe' is not known" trace --synthetic größe --tokens 64 olmoe-tiny -o x
 exit $failed

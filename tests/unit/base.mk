@@ -30,6 +30,10 @@ unit_programs += tests/unit/check_preset
 tests_unit_check_preset_CFLAGS = $(unit_cflags)
 tests_unit_check_preset_LDADD = $(unit_ldadd)
 
+unit_programs += tests/unit/check_text
+tests_unit_check_text_CFLAGS = $(unit_cflags)
+tests_unit_check_text_LDADD = $(unit_ldadd)
+
 unit_programs += tests/unit/check_rng
 tests_unit_check_rng_CFLAGS = $(unit_cflags)
 tests_unit_check_rng_LDADD = $(unit_ldadd)
