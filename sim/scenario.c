@@ -3,6 +3,8 @@
 #include "sim/scenario.h"
 
 #include "sim/alltoall.h"
+#include "sim/base/file.h"
+#include "sim/base/preset.h"
 #include "sim/base/yaml.h"
 #include "sim/engine.h"
 #include "sim/placement.h"
@@ -185,15 +187,8 @@ static gboolean make_synthetic(MoeScenario *s, const MoeNode *node, MoeProgress 
         return moe_node_fail(s->root, error,
                              "model: missing; synthetic routing needs a model's shapes");
     MoeSynth *synth = &synthetic.synth;
-    const MoeModelShape *shape = &s->model->shape;
-    synth->experts = synth->experts > 0 ? synth->experts : shape->num_experts;
-    synth->top_k = synth->top_k > 0 ? synth->top_k : shape->num_experts_per_tok;
-    synth->layers = synth->layers > 0 ? synth->layers : moe_model_moe_layers(shape);
-    synth->first_layer =
-        synth->first_layer > 0 ? synth->first_layer : moe_model_first_moe_layer(shape);
-    synth->hidden_size = synth->hidden_size > 0 ? synth->hidden_size : shape->hidden_size;
     synth->ranks = synth->ranks > 0 ? synth->ranks : s->n_ranks;
-    s->trace = moe_synth(synth, progress, error);
+    s->trace = moe_synth_for(synth, &s->model->shape, progress, error);
     if (s->trace == NULL)
         moe_node_prefix(node, "routing", error);
     return s->trace != NULL;
@@ -232,6 +227,16 @@ static gboolean check_match(const MoeScenario *s, GError **error)
     if (trace->n_layers != moe_model_moe_layers(shape))
         return fail_match(s, "blocks with experts", trace->n_layers, moe_model_moe_layers(shape),
                           error);
+    for (int l = 0; l < trace->n_layers; l++)
+        if (!moe_model_has_experts(shape, trace->layers[l].layer) ||
+            moe_model_moe_layers_before(shape, trace->layers[l].layer) != l)
+            return moe_fail(error, MOE_ERROR_INPUT,
+                            "%s: the trace has block %d, which is not the model '%s's block with "
+                            "experts number %d; give moesim import --model or --first-layer",
+                            s->trace_path != NULL ? s->trace_path : s->path, trace->layers[l].layer,
+                            s->model->name, l + 1);
+    if (trace->hidden_size > 0 && trace->hidden_size != shape->hidden_size)
+        return fail_match(s, "as hidden size", trace->hidden_size, shape->hidden_size, error);
     return TRUE;
 }
 
@@ -240,6 +245,23 @@ static gboolean load_model(MoeScenario *s, const char *dir, GError **error)
     if (s->file.model == NULL)
         return TRUE;
     s->model = moe_model_load(s->file.model, base_of(moe_node_get(s->root, "model"), dir), error);
+    return s->model != NULL;
+}
+
+/* The preset that the trace names. The name is never a path: what a trace says does not choose files
+ * of this machine. */
+static gboolean load_trace_model(MoeScenario *s, GError **error)
+{
+    g_auto(GStrv) presets = moe_preset_list("models/presets", "");
+    if (!g_strv_contains((const char *const *)presets, s->trace->model))
+        return moe_fail(
+            error, MOE_ERROR_INPUT,
+            "%s: model: not given, and the trace's, '%s', is no preset; write the model's "
+            "folder",
+            s->path, s->trace->model);
+    g_autofree char *folder =
+        g_build_filename(moe_data_dir(), "models/presets", s->trace->model, NULL);
+    s->model = moe_model_load(folder, NULL, error);
     return s->model != NULL;
 }
 
@@ -257,15 +279,7 @@ static gboolean load_parts(MoeScenario *s, MoeProgress *progress, GError **error
     if (!load_model(s, dir, error) || !load_topology(s, dir, error) ||
         !load_routing(s, dir, progress, error))
         return FALSE;
-    if (s->model == NULL) {
-        s->model = moe_model_load(s->trace->model, dir, error);
-        if (s->model == NULL) {
-            g_prefix_error(error,
-                           "%s: model: not given, and the trace's is not known here: ", s->path);
-            return FALSE;
-        }
-    }
-    return check_match(s, error);
+    return (s->model != NULL || load_trace_model(s, error)) && check_match(s, error);
 }
 
 MoeScenario *moe_scenario_load(const char *path, const char *const *set, MoeProgress *progress,

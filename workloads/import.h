@@ -13,7 +13,8 @@ typedef struct {
     gint64 n_experts;   /* per block; 0: one more than the largest id that occurs */
     gint64 hidden_size; /* 0: unknown */
     gint64 top_k;       /* what it must be; 0: not checked */
-    int first_layer;    /* the block that the first layer of the file is */
+    int first_layer;    /* the block that the first layer of the file is; -1: as a CSV numbers it, 0
+                           for arrays */
     gint64 n_layers;    /* how many blocks there must be; 0: not checked */
 } MoeImport;
 
@@ -27,8 +28,9 @@ MoeTrace *moe_import_npy(const char *const *experts, const char *const *weights,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* A CSV with one line per pair: columns token (from 0), layer, expert, and perhaps weight and
- * sequence (default: one sequence). Lines in any order; the pairs of a token keep theirs. Errors:
- * MOE_ERROR_INPUT; NULL then. */
+ * sequence (default: one sequence). Lines in any order; the pairs of a token keep theirs; a layer
+ * without a line is no block, but counts between those around it. Errors: MOE_ERROR_INPUT; NULL
+ * then. */
 MoeTrace *moe_import_csv(const char *path, const MoeImport *import, MoeProgress *progress,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -97,7 +97,7 @@ static gboolean read_table(const char *path, Table *table, MoeProgress *progress
 
 /* Copies the pairs [from, from + n) of one block. */
 static void fill_layer(const Table *table, MoeTrace *trace, MoeTraceLayer *layer, guint from,
-                       guint n, int first_layer)
+                       guint n, int block)
 {
     const Pair *pairs = &g_array_index(table->pairs, Pair, from);
     guint16 *experts = moe_trace_alloc(trace, n * sizeof(guint16));
@@ -115,7 +115,7 @@ static void fill_layer(const Table *table, MoeTrace *trace, MoeTraceLayer *layer
         offsets[t + 1] += offsets[t];
     }
     *layer = (MoeTraceLayer){
-        .layer = first_layer + pairs[0].layer,
+        .layer = block,
         .n_pairs = n,
         .experts = experts,
         .weights = weights,
@@ -169,6 +169,26 @@ static gboolean sequence_lengths(const Table *table, gint64 n_tokens, GArray *le
     return TRUE;
 }
 
+/* What the model says about a file that claims to be its. */
+static gboolean check_import(const Table *table, const MoeTrace *trace, const char *path,
+                             const MoeImport *import, GError **error)
+{
+    gint64 most = most_pairs(table);
+    if (most > MOE_TRACE_MOST_K)
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: a token has more than %d experts", path,
+                        MOE_TRACE_MOST_K);
+    if (import->top_k > 0 && most != import->top_k)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: at most %" G_GINT64_FORMAT
+                        " experts per token, but %s chooses %" G_GINT64_FORMAT,
+                        path, most, import->model, import->top_k);
+    if (import->n_layers > 0 && import->n_layers != trace->n_layers)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: %d layers, but %s has %" G_GINT64_FORMAT " blocks with experts", path,
+                        trace->n_layers, import->model, import->n_layers);
+    return TRUE;
+}
+
 static int count_layers(const Table *table)
 {
     int n = 0;
@@ -199,21 +219,20 @@ static MoeTrace *build(const Table *table, const char *path, const MoeImport *im
     g_autoptr(MoeTrace) trace =
         moe_trace_new(import->model, "", "as recorded", workload, count_layers(table));
     moe_trace_set_sequences(trace, (const gint64 *)(void *)lengths->data, lengths->len);
-    trace->top_k = import->top_k > 0 ? import->top_k : most_pairs(table);
+    trace->top_k = most_pairs(table);
     trace->n_experts = import->n_experts > 0 ? import->n_experts : table->largest_expert + 1;
     trace->hidden_size = import->hidden_size;
-    if (most_pairs(table) > MOE_TRACE_MOST_K) {
-        moe_fail(error, MOE_ERROR_INPUT, "%s: a token has more than %d experts", path,
-                 MOE_TRACE_MOST_K);
+    if (!check_import(table, trace, path, import, error))
         return NULL;
-    }
     guint from = 0;
+    int smallest = g_array_index(table->pairs, Pair, 0).layer;
     for (int l = 0; l < trace->n_layers; l++) {
         guint to = from;
         guint16 layer = g_array_index(table->pairs, Pair, from).layer;
         while (to < table->pairs->len && g_array_index(table->pairs, Pair, to).layer == layer)
             to++;
-        fill_layer(table, trace, &trace->layers[l], from, to - from, import->first_layer);
+        int block = import->first_layer >= 0 ? import->first_layer + layer - smallest : layer;
+        fill_layer(table, trace, &trace->layers[l], from, to - from, block);
         from = to;
     }
     if (!moe_trace_check(trace, error)) {

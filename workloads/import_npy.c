@@ -173,7 +173,7 @@ static gboolean fill_layers(Files *files, const char *const *paths, const MoeImp
         guint16 *experts = moe_trace_alloc(trace, pairs * sizeof(guint16));
         if (!copy_experts(files, paths, l, experts, error))
             return FALSE;
-        layer->layer = import->first_layer + l;
+        layer->layer = MAX(import->first_layer, 0) + l;
         layer->n_pairs = (gint64)pairs;
         layer->experts = experts;
         if (files->weights->len > 0) {

@@ -234,9 +234,8 @@ static void set_tokens(MoeTrace *trace, const MoeSynth *s)
     g_rand_free(rng);
     moe_trace_set_sequences(trace, (const gint64 *)(void *)lengths->data, lengths->len);
     guint32 *steps = moe_trace_alloc(trace, (gsize)(s->steps + 1) * sizeof(guint32));
-    gint64 per_step = (s->tokens + s->steps - 1) / s->steps;
     for (gint64 i = 0; i <= s->steps; i++)
-        steps[i] = (guint32)MIN(i * per_step, s->tokens);
+        steps[i] = (guint32)(s->tokens * i / s->steps);
     trace->steps = steps;
     trace->n_steps = s->steps;
 }
@@ -248,6 +247,11 @@ static gboolean check(const MoeSynth *s, GError **error)
     for (size_t i = 0; i < G_N_ELEMENTS(needed); i++)
         if (needed[i] < 1)
             return moe_fail(error, MOE_ERROR_INPUT, "synthetic routing: %s is not given", names[i]);
+    if (s->steps > s->tokens)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "synthetic routing: %" G_GINT64_FORMAT " tokens for %" G_GINT64_FORMAT
+                        " steps; take fewer steps",
+                        s->tokens, s->steps);
     gint64 active = s->kind == IDLE_EXPERTS ? s->experts - s->idle_experts : s->experts;
     if (s->top_k > active)
         return moe_fail(error, MOE_ERROR_INPUT,
@@ -309,4 +313,18 @@ MoeTrace *moe_synth(const MoeSynth *synth, MoeProgress *progress, GError **error
         moe_progress_update(progress, l + 1, trace->n_layers);
     }
     return g_steal_pointer(&trace);
+}
+
+MoeTrace *moe_synth_for(MoeSynth *synth, const MoeModelShape *shape, MoeProgress *progress,
+                        GError **error)
+{
+    gboolean placed = synth->first_layer == 0;
+    synth->experts = synth->experts > 0 ? synth->experts : shape->num_experts;
+    synth->top_k = synth->top_k > 0 ? synth->top_k : shape->num_experts_per_tok;
+    synth->layers = synth->layers > 0 ? synth->layers : moe_model_moe_layers(shape);
+    synth->hidden_size = synth->hidden_size > 0 ? synth->hidden_size : shape->hidden_size;
+    MoeTrace *trace = moe_synth(synth, progress, error);
+    if (trace != NULL && placed)
+        moe_trace_place(trace, shape);
+    return trace;
 }

@@ -14,7 +14,7 @@
 typedef struct {
     int kind;      /* index into moe_synth_kinds() */
     gint64 tokens; /* in all */
-    gint64 steps;  /* of equal size (the last may be smaller) */
+    gint64 steps;  /* of sizes that differ by at most one token */
     gint64 sequence_length;
     gint64 experts, top_k, layers, first_layer, hidden_size;
     gint64 ranks;        /* hot-rank: how many ranks share the experts, side by side */
@@ -55,5 +55,10 @@ MoeTrace *moe_synth(const MoeSynth *synth, MoeProgress *progress,
  * 256, k = 8.) Where k divides E, c = 0 and every round gives every expert one pair; else c shifts
  * the k S experts of a round so that all get their turn. */
 guint16 moe_synth_balanced(gint64 token, gint64 j, gint64 experts, gint64 top_k);
+
+/* The same for a model of @shape: it gives what @synth leaves 0 and says which blocks have experts,
+ * unless first_layer does. */
+MoeTrace *moe_synth_for(MoeSynth *synth, const MoeModelShape *shape, MoeProgress *progress,
+                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 #endif

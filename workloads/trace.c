@@ -71,6 +71,16 @@ void moe_trace_set_sequences(MoeTrace *trace, const gint64 *lengths, gsize n_seq
     trace->steps = steps;
 }
 
+void moe_trace_place(MoeTrace *trace, const MoeModelShape *shape)
+{
+    if (trace->n_layers > moe_model_moe_layers(shape))
+        return;
+    int l = 0;
+    for (int block = 0; l < trace->n_layers; block++)
+        if (moe_model_has_experts(shape, block))
+            trace->layers[l++].layer = block;
+}
+
 /* --- checks ---------------------------------------------------------------------------------- */
 
 static gboolean check_layer_offsets(const MoeTrace *trace, const MoeTraceLayer *layer,
@@ -91,11 +101,18 @@ static gboolean check_layer_offsets(const MoeTrace *trace, const MoeTraceLayer *
             "block %d: offsets run from %u to %u; they must run from 0 to the %" G_GINT64_FORMAT
             " pairs",
             layer->layer, layer->offsets[0], layer->offsets[trace->n_tokens], layer->n_pairs);
-    for (gint64 t = 0; t < trace->n_tokens; t++)
+    for (gint64 t = 0; t < trace->n_tokens; t++) {
         if (layer->offsets[t] > layer->offsets[t + 1])
             return moe_fail(error, MOE_ERROR_INPUT,
                             "block %d: the offsets fall at token %" G_GINT64_FORMAT, layer->layer,
                             t);
+        if (layer->offsets[t + 1] - layer->offsets[t] > trace->top_k)
+            return moe_fail(error, MOE_ERROR_INPUT,
+                            "block %d: token %" G_GINT64_FORMAT
+                            " has %u pairs, more than top-%" G_GINT64_FORMAT,
+                            layer->layer, t, layer->offsets[t + 1] - layer->offsets[t],
+                            trace->top_k);
+    }
     return TRUE;
 }
 

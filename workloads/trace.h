@@ -20,7 +20,7 @@
 #define MOE_WORKLOADS_TRACE_H
 
 #include "kernels/matrix.h"
-#include "sim/base/error.h"
+#include "models/model.h"
 
 typedef struct {
     int layer; /* index of the block in the model */
@@ -71,8 +71,11 @@ void *moe_trace_alloc(MoeTrace *trace, gsize size);
  * the whole trace one step. */
 void moe_trace_set_sequences(MoeTrace *trace, const gint64 *lengths, gsize n_sequences);
 
-/* Checks everything that the layout promises: blocks in range and rising, experts known and
- * distinct within a token, weights finite and not negative, offsets and steps rising and complete,
+/* Numbers the blocks as the first of a model of @shape that have experts; unless it has fewer. */
+void moe_trace_place(MoeTrace *trace, const MoeModelShape *shape);
+
+/* Checks everything that the layout promises: blocks in range and rising, experts known, distinct
+ * within a token and at most top_k, weights finite and not negative, offsets and steps rising and complete,
  * sequences in order with positions that rise. Errors: MOE_ERROR_INPUT with block and token. */
 gboolean moe_trace_check(const MoeTrace *trace, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -46,34 +46,44 @@ static gboolean check_files(const MoeCli *cli, const Options *o, gboolean *csv_o
     return TRUE;
 }
 
-static gboolean fill_import(Options *o, MoeImport *import, GError **error)
+/* @model: of --model, or NULL. */
+static gboolean fill_import(Options *o, const MoeModel *model, MoeImport *import, GError **error)
 {
-    g_autoptr(MoeModel) model = o->model != NULL ? moe_model_load(o->model, NULL, error) : NULL;
-    if (o->model != NULL && model == NULL)
-        return FALSE;
     const MoeModelShape none = {0}, *shape = model != NULL ? &model->shape : &none;
     if (!moe_cli_count("experts", &o->experts, 1, MOE_TRACE_MOST_EXPERTS, (int)shape->num_experts,
                        error) ||
         !moe_cli_count("hidden", &o->hidden, 1, 1 << 20, (int)shape->hidden_size, error) ||
-        !moe_cli_count("first-layer", &o->first_layer, 0, MOE_TRACE_MOST_LAYERS - 1,
-                       model != NULL ? (int)moe_model_first_moe_layer(shape) : 0, error))
+        !moe_cli_count("first-layer", &o->first_layer, 0, MOE_TRACE_MOST_LAYERS - 1, -1, error))
         return FALSE;
     *import = (MoeImport){
-        .model = o->model != NULL ? o->model : "unknown",
+        .model = model != NULL ? model->name : "unknown",
         .n_experts = o->experts,
         .hidden_size = o->hidden,
-        .first_layer = o->first_layer,
+        .first_layer = model != NULL && o->first_layer < 0 ? (int)moe_model_first_moe_layer(shape)
+                                                           : o->first_layer,
         .top_k = shape->num_experts_per_tok,
         .n_layers = model != NULL ? moe_model_moe_layers(shape) : 0,
     };
     return TRUE;
 }
 
+/* A file that numbers its layers without gaps numbers the blocks with experts alone. */
+static void place(MoeTrace *trace, const MoeModel *model, const Options *o)
+{
+    const MoeTraceLayer *layers = trace->layers;
+    gboolean gaps = layers[trace->n_layers - 1].layer - layers[0].layer >= trace->n_layers;
+    if (model != NULL && o->first_layer < 0 && !gaps)
+        moe_trace_place(trace, &model->shape);
+}
+
 static gboolean import_files(const MoeCli *cli, Options *o, GError **error)
 {
     gboolean csv;
     MoeImport import;
-    if (!check_files(cli, o, &csv, error) || !fill_import(o, &import, error))
+    if (!check_files(cli, o, &csv, error))
+        return FALSE;
+    g_autoptr(MoeModel) model = o->model != NULL ? moe_model_load(o->model, NULL, error) : NULL;
+    if ((o->model != NULL && model == NULL) || !fill_import(o, model, &import, error))
         return FALSE;
     g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "importing", NULL);
     g_autoptr(MoeTrace) trace =
@@ -81,7 +91,10 @@ static gboolean import_files(const MoeCli *cli, Options *o, GError **error)
             : moe_import_npy((const char *const *)cli->argv, (const char *const *)o->weights,
                              (const char *const *)o->lengths, &import, progress, error);
     g_clear_pointer(&progress, moe_progress_free);
-    if (trace == NULL || !moe_trace_save(trace, o->output, o->force, error))
+    if (trace == NULL)
+        return FALSE;
+    place(trace, model, o);
+    if (!moe_trace_save(trace, o->output, o->force, error))
         return FALSE;
     moe_cli_print_trace(cli, trace, o->output);
     return TRUE;
@@ -106,7 +119,9 @@ static gboolean run(MoeCli *cli, GError **error)
          "Experts per block (the model's, or the largest id + 1)", "N"},
         {"hidden", 0, 0, G_OPTION_ARG_INT, &o.hidden, "Hidden size (the model's)", "N"},
         {"first-layer", 0, 0, G_OPTION_ARG_INT, &o.first_layer,
-         "Block that the file's first layer is (the model's first with experts, or 0)", "N"},
+         "Block that the file's first layer is (the model's first with experts; as the file says, "
+         "or 0)",
+         "N"},
         {"force", 0, 0, G_OPTION_ARG_NONE, &o.force, "Replace an existing file", NULL},
         {NULL},
     };

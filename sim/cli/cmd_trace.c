@@ -59,20 +59,12 @@ static MoeTrace *synthesise(const MoeCli *cli, const Options *options, GError **
     MoeSynth synth = {0};
     if (!read_synth(options, &synth, error))
         return NULL;
-    if (cli->argc == 1) {
-        g_autoptr(MoeModel) model = moe_model_load(cli->argv[0], NULL, error);
-        if (model == NULL)
-            return NULL;
-        const MoeModelShape *shape = &model->shape;
-        synth.experts = synth.experts > 0 ? synth.experts : shape->num_experts;
-        synth.top_k = synth.top_k > 0 ? synth.top_k : shape->num_experts_per_tok;
-        synth.layers = synth.layers > 0 ? synth.layers : moe_model_moe_layers(shape);
-        synth.first_layer =
-            synth.first_layer > 0 ? synth.first_layer : moe_model_first_moe_layer(shape);
-        synth.hidden_size = synth.hidden_size > 0 ? synth.hidden_size : shape->hidden_size;
-    }
+    g_autoptr(MoeModel) model = NULL;
+    if (cli->argc == 1 && (model = moe_model_load(cli->argv[0], NULL, error)) == NULL)
+        return NULL;
     g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "routing", "blocks");
-    return moe_synth(&synth, progress, error);
+    return model != NULL ? moe_synth_for(&synth, &model->shape, progress, error)
+                         : moe_synth(&synth, progress, error);
 }
 
 /* --- real routing ---------------------------------------------------------------------------- */

@@ -145,7 +145,7 @@ START_TEST(csv_is_one_line_per_pair)
                                "2,0,3,0.75,0\n2,0,1,0.25,0\n7,0,0,1,0\n7,0,2,0,0\n"
                                "7,1,2,0.5,1\n7,1,1,0.5,1\n2,1,0,0.5,1\n2,1,3,0.5,1\n";
     g_autofree char *path = test_file("r.csv", text, -1);
-    const MoeImport import = {.model = "m"};
+    const MoeImport import = {.model = "m", .first_layer = -1};
     g_autoptr(GError) error = NULL;
     g_autoptr(MoeTrace) trace = moe_import_csv(path, &import, NULL, &error);
     assert_no_error(error);
@@ -159,6 +159,40 @@ START_TEST(csv_is_one_line_per_pair)
     float weight[4];
     moe_widen(trace->layers[0].weights_dtype, trace->layers[0].weights, 4, weight);
     ck_assert(weight[0] == 0.75f && weight[1] == 0.25f && weight[2] == 0.5f);
+}
+END_TEST
+
+/* The first layer of the file becomes the block that is asked for, the others keep their distance. */
+START_TEST(csv_layers_move_together)
+{
+    g_autofree char *path = test_file("r.csv", "token,layer,expert\n0,5,1\n0,3,2\n0,4,0\n", -1);
+    for (int first = -1; first < 8; first++) {
+        const MoeImport import = {.model = "m", .first_layer = first, .top_k = 1, .n_layers = 3};
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MoeTrace) trace = moe_import_csv(path, &import, NULL, &error);
+        assert_no_error(error);
+        for (int l = 0; l < 3; l++)
+            ck_assert_int_eq(trace->layers[l].layer, (first >= 0 ? first : 3) + l);
+    }
+}
+END_TEST
+
+START_TEST(csv_must_be_the_models)
+{
+    static const struct {
+        MoeImport import;
+        const char *message;
+    } rows[] = {
+        {{.model = "m", .top_k = 1}, "r.csv: at most 2 experts per token, but m chooses 1"},
+        {{.model = "m", .top_k = 3}, "r.csv: at most 2 experts per token, but m chooses 3"},
+        {{.model = "m", .n_layers = 3}, "r.csv: 2 layers, but m has 3 blocks with experts"},
+    };
+    g_autofree char *path = test_file("r.csv", "token,layer,expert\n0,0,1\n0,0,2\n0,1,0\n", -1);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        GError *error = NULL;
+        ck_assert_ptr_null(moe_import_csv(path, &rows[i].import, NULL, &error));
+        assert_error(&error, MOE_ERROR_INPUT, rows[i].message);
+    }
 }
 END_TEST
 
@@ -242,6 +276,8 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, refuses_other_arrays, 0, (int)G_N_ELEMENTS(bad));
     tcase_add_test(tests, refuses_other_weights);
     tcase_add_test(tests, csv_is_one_line_per_pair);
+    tcase_add_test(tests, csv_layers_move_together);
+    tcase_add_test(tests, csv_must_be_the_models);
     tcase_add_test(tests, csv_may_be_ragged);
     tcase_add_loop_test(tests, refuses_other_csv, 0, (int)G_N_ELEMENTS(bad_csv));
     tcase_add_loop_test(tests, lengths_come_in_several_forms, 0, (int)G_N_ELEMENTS(lists));

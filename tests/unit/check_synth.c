@@ -247,6 +247,48 @@ START_TEST(refuses_blocks_beyond_a_trace)
 }
 END_TEST
 
+START_TEST(steps_differ_by_at_most_one_token)
+{
+    static const gint64 sizes[][2] = {{10, 4}, {5, 4}, {4, 4}, {1000, 7}};
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        MoeSynth s = synth_of("uniform");
+        s.tokens = sizes[i][0];
+        s.steps = sizes[i][1];
+        g_autoptr(MoeTrace) trace = make(&s);
+        ck_assert_int_eq(trace->n_steps, s.steps);
+        for (gint64 step = 0; step < s.steps; step++) {
+            gint64 tokens = trace->steps[step + 1] - trace->steps[step];
+            ck_assert(tokens == s.tokens / s.steps || tokens == s.tokens / s.steps + 1);
+        }
+    }
+}
+END_TEST
+
+/* Blocks 0, 2 and 3 of six are dense. */
+START_TEST(a_model_says_which_blocks_have_experts)
+{
+    const MoeModelShape shape = {.num_hidden_layers = 6,
+                                 .num_experts = 8,
+                                 .num_experts_per_tok = 2,
+                                 .hidden_size = 64,
+                                 .first_k_dense_replace = 1,
+                                 .dense_blocks = {1 << 2 | 1 << 3}};
+    static const int blocks[] = {1, 4, 5};
+    g_autoptr(GError) error = NULL;
+    for (int first = 0; first < 3; first += 2) {
+        MoeSynth s = synth_of("uniform");
+        s.experts = s.top_k = s.layers = 0;
+        s.first_layer = first;
+        g_autoptr(MoeTrace) trace = moe_synth_for(&s, &shape, NULL, &error);
+        assert_no_error(error);
+        ck_assert(trace->n_experts == 8 && trace->top_k == 2 && trace->hidden_size == 64);
+        ck_assert_int_eq(trace->n_layers, 3);
+        for (int l = 0; l < 3; l++)
+            ck_assert_int_eq(trace->layers[l].layer, first > 0 ? first + l : blocks[l]);
+    }
+}
+END_TEST
+
 Suite *moe_suite(void)
 {
     Suite *suite = suite_create("synth");
@@ -261,6 +303,8 @@ Suite *moe_suite(void)
     tcase_add_test(tests, ragged_lengths_are_log_normal);
     tcase_add_loop_test(tests, refuses_what_cannot_be, 0, (int)G_N_ELEMENTS(bad));
     tcase_add_test(tests, refuses_blocks_beyond_a_trace);
+    tcase_add_test(tests, steps_differ_by_at_most_one_token);
+    tcase_add_test(tests, a_model_says_which_blocks_have_experts);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -83,6 +83,7 @@ typedef enum {
     PAIRS,
     OFFSETS_END,
     OFFSETS_FALL,
+    TOP_K,
     WEIGHT,
     NEGATIVE,
     STEPS,
@@ -100,6 +101,7 @@ static const struct {
     {PAIRS, "block 3: 4 pairs where 3 tokens with top-2 have 6"},
     {OFFSETS_END, "block 5: offsets run from 0 to 2; they must run from 0 to the 3 pairs"},
     {OFFSETS_FALL, "block 5: the offsets fall at token 1"},
+    {TOP_K, "block 5: token 2 has 3 pairs, more than top-2"},
     {WEIGHT, "block 3: the weight of pair 5 is not finite"},
     {NEGATIVE, "block 3: the weight of pair 0 is negative"},
     {STEPS, "steps.offsets must rise from 0 to the 3 tokens"},
@@ -139,6 +141,9 @@ START_TEST(checks_what_the_layout_promises)
         break;
     case OFFSETS_FALL:
         new_offsets[1] = 2;
+        break;
+    case TOP_K:
+        memset(new_offsets, 0, 3 * sizeof(*new_offsets));
         break;
     case WEIGHT:
         new_weights[5] = NAN;
