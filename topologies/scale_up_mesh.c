@@ -18,8 +18,7 @@ static gboolean add_links(MoeTopology *topology, GError **error)
     gint64 G = file->gpus_per_node;
     if (G > 64)
         return moe_fail(error, MOE_ERROR_INPUT,
-                        "scale_up: kind mesh with %" G_GINT64_FORMAT
-                        " GPUs per node; at most 64 have "
+                        "kind mesh with %" G_GINT64_FORMAT " GPUs per node; at most 64 have "
                         "direct links to all others",
                         G);
     for (gint64 gpu = 0; gpu < topology->n_gpus; gpu++) {

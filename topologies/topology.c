@@ -137,13 +137,10 @@ static void overlay(MoeNode *base, const MoeNode *over)
     }
 }
 
-/* The preset's map with the node's keys over it, and the folder that its own paths are relative to.
- */
-static MoeNode *merge_preset(const MoeNode *node, const char *base_dir, char **dir_out,
-                             GError **error)
+/* The preset's map with the node's keys over it. */
+static MoeNode *merge_preset(const MoeNode *node, const char *base_dir, GError **error)
 {
     const MoeNode *preset = moe_node_get(node, "preset");
-    *dir_out = g_strdup(base_dir);
     if (preset == NULL || moe_node_is_null(preset))
         return copy_node(node);
     if (preset->kind != MOE_NODE_SCALAR) {
@@ -164,37 +161,56 @@ static MoeNode *merge_preset(const MoeNode *node, const char *base_dir, char **d
         moe_node_free(root);
         return NULL;
     }
-    g_free(*dir_out);
-    *dir_out = g_path_get_dirname(path);
     overlay(root, node);
     return root;
+}
+
+/* The node of @key in the map @part of @root, or, what is there of the way to it. */
+static const MoeNode *at(const MoeNode *root, const char *part, const char *key)
+{
+    const MoeNode *map = moe_node_get(root, part);
+    const MoeNode *node = map != NULL && key != NULL ? moe_node_get(map, key) : NULL;
+    return node != NULL ? node : map != NULL ? map : root;
+}
+
+/* The GPU's file is relative to the file that names it, which may be the preset or what overrides it,
+ * or to the working folder when --set does. */
+static gboolean load_gpu(MoeTopology *topology, const MoeNode *node, GError **error)
+{
+    const MoeNode *gpu = at(node, "gpu", NULL);
+    g_autofree char *dir = strcmp(gpu->file, "--set") != 0 ? g_path_get_dirname(gpu->file) : NULL;
+    if (moe_gpu_load(topology->file.gpu, dir, &topology->gpu, error))
+        return TRUE;
+    moe_node_prefix(gpu, "gpu", error);
+    return FALSE;
 }
 
 static gboolean check_nics(const MoeTopologyFile *file, const MoeNode *node, GError **error)
 {
     const GArray *affinity = file->nics.affinity;
     if (file->nics.per_node > 0 && isnan(file->nics.bandwidth))
-        return moe_node_fail(node, error, "nics: bandwidth: missing; write for example 400Gbps");
+        return moe_node_fail(at(node, "nics", NULL), error,
+                             "nics: bandwidth: missing; write for example 400Gbps");
     if (affinity != NULL && affinity->len != file->gpus_per_node)
-        return moe_node_fail(node, error,
+        return moe_node_fail(at(node, "nics", "affinity"), error,
                              "nics: affinity: %u entries; one per GPU of a node, %" G_GINT64_FORMAT
                              ", are needed",
                              affinity->len, file->gpus_per_node);
     for (guint i = 0; affinity != NULL && i < affinity->len; i++)
         if (g_array_index(affinity, gint64, i) >= file->nics.per_node)
-            return moe_node_fail(node, error,
+            return moe_node_fail(at(node, "nics", "affinity"), error,
                                  "nics: affinity: GPU %u has NIC %" G_GINT64_FORMAT
                                  "; a node has %" G_GINT64_FORMAT ", counted from 0",
                                  i, g_array_index(affinity, gint64, i), file->nics.per_node);
     if (affinity == NULL && file->nics.per_node > 0 &&
         file->gpus_per_node % file->nics.per_node != 0)
-        return moe_node_fail(node, error,
+        return moe_node_fail(at(node, "nics", "per_node"), error,
                              "nics: per_node: %" G_GINT64_FORMAT
                              " NICs do not divide %" G_GINT64_FORMAT
                              " GPUs evenly; say which GPU has which with affinity",
                              file->nics.per_node, file->gpus_per_node);
     if (file->nodes > 1 && file->nics.per_node == 0)
-        return moe_node_fail(node, error,
+        return moe_node_fail(at(node, "nodes", NULL), error,
                              "nics: %" G_GINT64_FORMAT " nodes without NICs cannot be reached; "
                              "write nics: {per_node: ..., bandwidth: ...}",
                              file->nodes);
@@ -205,23 +221,23 @@ static gboolean check_scale_up(const MoeTopologyFile *file, const MoeNode *node,
 {
     gboolean none = scale_up_kinds[file->scale_up.kind] == &moe_scale_up_none;
     if (!none && isnan(file->scale_up.bandwidth))
-        return moe_node_fail(node, error,
+        return moe_node_fail(at(node, "scale_up", NULL), error,
                              "scale_up: bandwidth: missing; write for example 450GBps");
     if (none && file->gpus_per_node > 1 && file->nics.per_node != file->gpus_per_node)
         return moe_node_fail(
-            node, error,
+            at(node, "scale_up", "kind"), error,
             "scale_up: kind none needs one NIC per GPU (nics: per_node: %" G_GINT64_FORMAT
             "), or GPUs of a node cannot reach each other",
             file->gpus_per_node);
     if (file->nodes * file->gpus_per_node > MOST_GPUS)
-        return moe_node_fail(node, error,
+        return moe_node_fail(at(node, "nodes", NULL), error,
                              "nodes: %" G_GINT64_FORMAT " GPUs; at most %d are simulated",
                              file->nodes * file->gpus_per_node, MOST_GPUS);
     return TRUE;
 }
 
-static gboolean build(MoeTopology *topology, const MoeNode *node, const char *dir,
-                      gint64 default_nodes, GError **error)
+static gboolean build(MoeTopology *topology, const MoeNode *node, gint64 default_nodes,
+                      GError **error)
 {
     MoeTopologyFile *file = &topology->file;
     if (!moe_fields_read(moe_topology_fields, node, "topology", file, error))
@@ -232,7 +248,7 @@ static gboolean build(MoeTopology *topology, const MoeNode *node, const char *di
         return moe_node_fail(node, error,
                              "nodes: missing; write how many machines the cluster has");
     if (!check_nics(file, node, error) || !check_scale_up(file, node, error) ||
-        !moe_gpu_load(file->gpu, dir, &topology->gpu, error))
+        !load_gpu(topology, node, error))
         return FALSE;
     topology->n_gpus = file->nodes * file->gpus_per_node;
     topology->n_nics = file->nodes * file->nics.per_node;
@@ -241,8 +257,11 @@ static gboolean build(MoeTopology *topology, const MoeNode *node, const char *di
     for (int f = 0; f < MOE_FABRIC_COUNT; f++) {
         topology->first_link[f] = topology->links->len;
         if ((f == MOE_FABRIC_SCALE_UP || topology->n_nics > 0) &&
-            !topology->kinds[f]->add_links(topology, error))
+            !topology->kinds[f]->add_links(topology, error)) {
+            moe_node_prefix(at(node, f == MOE_FABRIC_SCALE_UP ? "scale_up" : "scale_out", "kind"),
+                            f == MOE_FABRIC_SCALE_UP ? "scale_up" : "scale_out", error);
             return FALSE;
+        }
         topology->end_link[f] = topology->links->len;
     }
     return TRUE;
@@ -256,14 +275,13 @@ static void link_clear(gpointer link)
 MoeTopology *moe_topology_read(const MoeNode *node, const char *base_dir, gint64 default_nodes,
                                GError **error)
 {
-    g_autofree char *dir = NULL;
-    g_autoptr(MoeNode) merged = merge_preset(node, base_dir, &dir, error);
+    g_autoptr(MoeNode) merged = merge_preset(node, base_dir, error);
     if (merged == NULL)
         return NULL;
     g_autoptr(MoeTopology) topology = g_new0(MoeTopology, 1);
     topology->links = g_array_new(FALSE, FALSE, sizeof(MoeLink));
     g_array_set_clear_func(topology->links, link_clear);
-    if (!build(topology, merged, dir, default_nodes, error))
+    if (!build(topology, merged, default_nodes, error))
         return NULL;
     return g_steal_pointer(&topology);
 }
@@ -281,8 +299,7 @@ MoeTopology *moe_topology_load(const char *name, gint64 default_nodes, GError **
 
 gint64 moe_topology_gpus_per_node(const MoeNode *node, const char *base_dir, GError **error)
 {
-    g_autofree char *dir = NULL;
-    g_autoptr(MoeNode) merged = merge_preset(node, base_dir, &dir, error);
+    g_autoptr(MoeNode) merged = merge_preset(node, base_dir, error);
     MoeTopologyFile file = {0};
     if (merged == NULL || !moe_fields_read(moe_topology_fields, merged, "topology", &file, error))
         return 0;

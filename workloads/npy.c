@@ -134,5 +134,5 @@ gint64 moe_npy_int(const MoeNpy *array, gint64 index)
         int unused = 64 - 8 * array->size;
         return (gint64)(value << unused) >> unused;
     }
-    return (gint64)value;
+    return (gint64)MIN(value, (guint64)G_MAXINT64);
 }

@@ -26,7 +26,7 @@ MoeNpy *moe_npy_open(const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT
 void moe_npy_free(MoeNpy *array);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeNpy, moe_npy_free)
 
-/* Element @index of an integer array. Unsigned 64-bit values above 2^63 - 1 come out negative. */
+/* Element @index of an integer array. Unsigned 64-bit values above 2^63 - 1 come out as that. */
 gint64 moe_npy_int(const MoeNpy *array, gint64 index);
 
 #endif

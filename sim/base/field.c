@@ -162,17 +162,24 @@ static gboolean read_map(const MoeField *field, const MoeNode *node, void *objec
     return moe_fields_read(field->fields, node, field->name, slot(object, field), error);
 }
 
-/* A key that is absent, or present and null: the fallback, nothing, or an error. */
-static gboolean read_absent(const MoeField *field, const MoeNode *map, const char *name,
-                            void *object, GError **error)
+static gboolean read_fields(const MoeField *fields, const MoeNode *node, const MoeNode *outer,
+                            const char *name, void *object, GError **error);
+
+/* A key that is absent, or present and null: the fallback, nothing, or an error. @outer: the nearest
+ * map that is there, for the place; NULL: none. */
+static gboolean read_absent(const MoeField *field, const MoeNode *map, const MoeNode *outer,
+                            const char *name, void *object, GError **error)
 {
     if (field->kind == MOE_FIELD_MAP)
-        return moe_fields_read(field->fields, NULL, field->name, slot(object, field), error);
+        return read_fields(field->fields, NULL, outer, field->name, slot(object, field), error);
     if (field->kind == MOE_FIELD_IGNORED)
         return TRUE;
     if (field->fallback == NULL) {
         if (map != NULL)
             return moe_node_fail(map, error, "%s: missing; %s", field->name, field->doc);
+        if (outer != NULL)
+            return moe_node_fail(outer, error, "%s: %s: missing; %s", name, field->name,
+                                 field->doc);
         return moe_fail(error, MOE_ERROR_INPUT, "%s: %s: missing; %s", name, field->name,
                         field->doc);
     }
@@ -183,12 +190,12 @@ static gboolean read_absent(const MoeField *field, const MoeNode *map, const cha
     return TRUE;
 }
 
-static gboolean read_field(const MoeField *field, const MoeNode *map, const char *name,
-                           void *object, GError **error)
+static gboolean read_field(const MoeField *field, const MoeNode *map, const MoeNode *outer,
+                           const char *name, void *object, GError **error)
 {
     const MoeNode *node = moe_node_get(map, field->name);
     if (node == NULL || moe_node_is_null(node))
-        return read_absent(field, map, name, object, error);
+        return read_absent(field, map, outer, name, object, error);
     if (field->kind == MOE_FIELD_IGNORED)
         return TRUE;
     if (field->kind == MOE_FIELD_NODE) {
@@ -230,8 +237,8 @@ static gboolean check_names(const MoeField *fields, const MoeNode *node, GError 
     return TRUE;
 }
 
-gboolean moe_fields_read(const MoeField *fields, const MoeNode *node, const char *name,
-                         void *object, GError **error)
+static gboolean read_fields(const MoeField *fields, const MoeNode *node, const MoeNode *outer,
+                            const char *name, void *object, GError **error)
 {
     if (node != NULL && moe_node_is_null(node))
         node = NULL;
@@ -242,12 +249,18 @@ gboolean moe_fields_read(const MoeField *fields, const MoeNode *node, const char
     if (node != NULL && !check_names(fields, node, error))
         return FALSE;
     for (const MoeField *field = fields; field->name != NULL; field++) {
-        if (!read_field(field, node, name, object, error)) {
+        if (!read_field(field, node, node != NULL ? node : outer, name, object, error)) {
             moe_fields_clear(fields, object);
             return FALSE;
         }
     }
     return TRUE;
+}
+
+gboolean moe_fields_read(const MoeField *fields, const MoeNode *node, const char *name,
+                         void *object, GError **error)
+{
+    return read_fields(fields, node, NULL, name, object, error);
 }
 
 void moe_fields_clear(const MoeField *fields, void *object)

@@ -130,6 +130,10 @@ gboolean moe_units_parse(const char *text, MoeUnit unit, double *value_out, GErr
         if (strcmp(row->suffix, suffix) == 0) {
             if (!isfinite(value * row->factor))
                 return moe_fail(error, MOE_ERROR_INPUT, "'%s' is too large", text);
+            if (unit == MOE_UNIT_TIME && value > 0 && value * row->factor < 1e-12)
+                return moe_fail(error, MOE_ERROR_INPUT,
+                                "'%s' is less than a picosecond; write 0us for no time at all",
+                                text);
             *value_out = value * row->factor;
             return TRUE;
         }

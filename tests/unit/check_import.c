@@ -127,6 +127,17 @@ START_TEST(refuses_other_arrays)
 }
 END_TEST
 
+/* 2^64 - 1 is no -1. */
+START_TEST(large_ids_are_not_negative)
+{
+    static const guint64 ids[] = {G_MAXUINT64};
+    g_autofree char *path = npy("u8.npy", "<u8", "(1, 1, 1)", ids, sizeof(ids));
+    g_autoptr(GError) error = NULL;
+    ck_assert_ptr_null(import_one(path, NULL, NULL, &deep, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "[0, 0, 0] is 9223372036854775807, which is no expert");
+}
+END_TEST
+
 START_TEST(refuses_other_weights)
 {
     g_autofree char *path = npy("e.npy", "|u1", "(3, 2, 2)", choices, sizeof(choices));
@@ -274,6 +285,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, npy_is_token_layer_rank);
     tcase_add_test(tests, files_are_joined);
     tcase_add_loop_test(tests, refuses_other_arrays, 0, (int)G_N_ELEMENTS(bad));
+    tcase_add_test(tests, large_ids_are_not_negative);
     tcase_add_test(tests, refuses_other_weights);
     tcase_add_test(tests, csv_is_one_line_per_pair);
     tcase_add_test(tests, csv_layers_move_together);

@@ -30,6 +30,9 @@ static const struct {
     {MODEL TOPOLOGY "routing: nowhere.safetensors\n",
      "nowhere.safetensors: cannot be read: No such file"},
     {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf}}\n", "tokens: missing"},
+    {MODEL TOPOLOGY "routing: {synthetic: {tokens: 64}}\n",
+     "routing.yaml:3:22: kind: missing; which rule"},
+    {MODEL TOPOLOGY "routing: {}\n", "routing.yaml:3:10: synthetic: kind: missing"},
     {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf, tokens: 64, experts: 32}}\n",
      "the trace has 32 experts, the model 'olmoe-tiny' 64"},
     {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf, tokens: 64, top_k: 4}}\n",
@@ -70,6 +73,8 @@ static const struct {
     {"model.name=x", MOE_ERROR_USAGE, "'model' is 'olmoe-tiny' and has no keys of its own"},
     {"plan.expart=8", MOE_ERROR_INPUT, "expart: unknown key; did you mean expert?"},
     {"topology.nodes=[1", MOE_ERROR_INPUT, "did not find expected ',' or ']'"},
+    {"topology.nics.per_node=3", MOE_ERROR_INPUT, "--set: nics: per_node: 3 NICs do not divide"},
+    {"topology.gpu=h900", MOE_ERROR_INPUT, "--set: gpu: 'h900' is neither a file nor a preset GPU"},
     {"topology.nodes=x", MOE_ERROR_INPUT, "nodes: 'x' is not a number"},
 };
 

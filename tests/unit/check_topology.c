@@ -6,6 +6,7 @@
 #include "tests/unit/cluster.h"
 #include "tests/unit/harness.h"
 
+#include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
 
@@ -124,7 +125,7 @@ static const struct {
      "needs one NIC per GPU"},
     {"name: t\nnodes: 1\ngpus_per_node: 65\ngpu: h800-sxm\nscale_up: {kind: mesh, bandwidth: "
      "1GBps}\n",
-     "at most 64 have direct links"},
+     "topology.yaml:5:18: scale_up: kind mesh with 65 GPUs per node; at most 64 have direct links"},
     {"- a\n- b\n", "a list where keys and values belong"},
     {"preset: h8000\n",
      "topology.yaml:1:9: preset: 'h8000' is neither a file nor a preset topology; "
@@ -147,6 +148,34 @@ START_TEST(overrides_a_preset)
     ck_assert_str_eq(t->file.name, "h800");
     assert_close(moe_topology_bandwidth(t, MOE_FABRIC_SCALE_OUT, 0, 8), 25e9, 1e-12);
     assert_close(moe_topology_bandwidth(t, MOE_FABRIC_SCALE_UP, 0, 1), 160e9, 1e-12);
+}
+END_TEST
+
+/* Next to a topology of its own, the GPU of the preset is still the preset's. */
+START_TEST(a_gpu_is_relative_to_the_file_that_names_it)
+{
+    static const char gpu[] =
+        "name: %s\npeak: {bf16: 1TFLOPS}\nhbm: {bandwidth: 1TBps, size: 1GB}\n";
+    g_autofree char *mine = g_strdup_printf(gpu, "mine"), *theirs = g_strdup_printf(gpu, "theirs");
+    g_autofree char *folder = g_build_filename(test_folder(), "theirs", NULL);
+    ck_assert_int_eq(g_mkdir(folder, 0777), 0);
+    g_autofree char *a = test_file("gpu.yaml", mine, -1);
+    g_autofree char *b = test_file("theirs/gpu.yaml", theirs, -1);
+    g_autofree char *base =
+        test_file("theirs/base.yaml", "name: t\ngpus_per_node: 8\ngpu: ./gpu.yaml\n" UP NICS, -1);
+    static const char *const rows[][2] = {
+        {"preset: h800\ngpu: ./gpu.yaml\n", "mine"},
+        {"preset: theirs/base.yaml\n", "theirs"},
+        {"preset: theirs/base.yaml\ngpu: ./gpu.yaml\n", "mine"},
+        {"preset: theirs/base.yaml\ngpu: theirs/gpu.yaml\n", "theirs"},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *path = test_file("topology.yaml", rows[i][0], -1);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MoeTopology) t = moe_topology_load(path, 2, &error);
+        assert_no_error(error);
+        ck_assert_str_eq(t->gpu.name, rows[i][1]);
+    }
 }
 END_TEST
 
@@ -200,6 +229,7 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, platform_routes_as_we_do, 0, 3);
     tcase_add_loop_test(tests, refuses_bad_topologies, 0, (int)G_N_ELEMENTS(bad));
     tcase_add_test(tests, overrides_a_preset);
+    tcase_add_test(tests, a_gpu_is_relative_to_the_file_that_names_it);
     tcase_add_test(tests, presets_load_and_cite_sources);
     tcase_add_test(tests, presets_hold_published_figures);
     suite_add_tcase(suite, tests);

@@ -14,6 +14,7 @@ static const struct {
     {"8 Gb/s", MOE_UNIT_RATE, 1e9},
     {"1GiBps", MOE_UNIT_RATE, 1073741824},
     {"0us", MOE_UNIT_TIME, 0},
+    {"0.001ns", MOE_UNIT_TIME, 1e-12},
     {"1.5us", MOE_UNIT_TIME, 1.5e-6},
     {"2e3ns", MOE_UNIT_TIME, 2e-6},
     {"80GB", MOE_UNIT_BYTES, 80e9},
@@ -50,6 +51,8 @@ static const struct {
     {"nanus", MOE_UNIT_TIME, "is not a number with a unit"},
     {"0x10us", MOE_UNIT_TIME, "'x10us' is not a unit here"},
     {"1e999us", MOE_UNIT_TIME, "too large"},
+    {"1e-300ns", MOE_UNIT_TIME, "'1e-300ns' is less than a picosecond; write 0us"},
+    {"0.0009ns", MOE_UNIT_TIME, "is less than a picosecond"},
     {"1e308TFLOPS", MOE_UNIT_SPEED, "too large"},
     {"90 percent", MOE_UNIT_RATIO, "write a number or a percentage such as 90%"},
 };
