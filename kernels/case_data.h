@@ -48,6 +48,8 @@ void moe_case_outputs(MoeCase *c, size_t n);
 /* For the table in cases.c: the gates of cases_gate.c. */
 void moe_draw_gate(uint64_t *state, MoeCaseShape *s);
 void moe_draw_grouped_gate(uint64_t *state, MoeCaseShape *s);
+void moe_draw_sparsemixer(uint64_t *state, MoeCaseShape *s);
+void moe_inputs_sparsemixer(MoeCase *c);
 void moe_inputs_gate(MoeCase *c);
 void moe_inputs_grouped_gate(MoeCase *c);
 void moe_run_gate(MoeCase *c);

@@ -374,6 +374,7 @@ static void draw_ffn(uint64_t *state, MoeCaseShape *s)
     draw_permute(state, s);
     s->F = moe_case_between(state, 1, 80);
     s->dtype = draw_dtype(state);
+    s->G = moe_case_between(state, 0, 2); /* SwiGLU; gpt-oss's with biases; ReLU */
 }
 
 static void inputs_ffn(MoeCase *c)
@@ -384,10 +385,19 @@ static void inputs_ffn(MoeCase *c)
     size_t up = s->F * moe_dtype_row_bytes(s->dtype, s->H);
     size_t down = s->H * moe_dtype_row_bytes(s->dtype, s->F);
     char *data = moe_case_own(c, s->E * (2 * up + down));
+    const float *biases = s->G == 1 ? moe_case_floats(c, 2 * s->F + s->H) : NULL;
     c->ffn = moe_case_own(c, s->E * sizeof(MoeExpert));
     for (size_t e = 0; e < s->E; e++, data += 2 * up + down)
         c->ffn[e] = (MoeExpert){matrix(c, data, s->F, s->H), matrix(c, data + up, s->F, s->H),
                                 matrix(c, data + 2 * up, s->H, s->F)};
+    for (size_t e = 0; e < s->E && s->G == 1; e++) {
+        c->ffn[e].gate_bias = biases;
+        c->ffn[e].up_bias = biases + s->F;
+        c->ffn[e].down_bias = biases + 2 * s->F;
+        c->ffn[e].limit = 0.5F; /* so low that it decides */
+    }
+    for (size_t e = 0; e < s->E && s->G == 2; e++)
+        c->ffn[e].up.data = NULL;
     c->a = moe_case_floats(c, s->T * s->K * s->H);
     c->scratch = moe_case_own(c, s->T * s->K * s->F * sizeof(float));
     moe_case_outputs(c, s->T * s->K * s->H);
@@ -434,6 +444,9 @@ static const MoeKernel kernels[] = {
      inputs_attention, run_attention, ref_attention, flop_attention, bytes_attention},
     {"attention, windows and sinks", 5e-6, "as above", draw_attention_window, inputs_attention,
      run_attention, ref_attention, flop_attention, bytes_attention},
+    {"gate (sparsemixer)", 1e-6, "float sums of up to 300 exponentials within 1 ulp",
+     moe_draw_sparsemixer, moe_inputs_sparsemixer, moe_run_gate, moe_ref_gate, moe_flop_gate,
+     moe_bytes_gate},
     {"gate", 1e-6, "exponentials within 2 ulp; experts identical, ties too", moe_draw_gate,
      moe_inputs_gate, moe_run_gate, moe_ref_gate, moe_flop_gate, moe_bytes_gate},
     {"gate, bias and groups", 2e-6, "exponentials within 2 ulp; experts identical, ties too",

@@ -53,9 +53,27 @@ void moe_inputs_grouped_gate(MoeCase *c)
         c->b[e] = floorf(c->b[e] * 4) / 4;
 }
 
+void moe_draw_sparsemixer(uint64_t *state, MoeCaseShape *s)
+{
+    s->T = moe_case_between(state, 1, 400);
+    s->E = moe_case_between(state, 2, 300);
+    s->K = 2;
+    s->D = 1;
+}
+
+/* Logits a hundredth apart, so that some are within the jitter of the best and none on its edge. */
+void moe_inputs_sparsemixer(MoeCase *c)
+{
+    moe_inputs_gate(c);
+    for (size_t i = 0; i < c->shape.T * c->shape.E; i++)
+        c->a[i] = floorf(c->a[i] * 4) / 100 + 0.003F;
+}
+
 static MoeGate gate_of(const MoeCase *c)
 {
     const MoeCaseShape *s = &c->shape;
+    if (s->D == 1)
+        return (MoeGate){.score = MOE_SCORE_SPARSEMIXER, .jitter = 0.117F, .scale = 1.5F};
     if (c->b == NULL)
         return (MoeGate){.renormalise = s->F != 0, .scale = 1};
     return (MoeGate){.score = s->K % 2 == 0 ? MOE_SCORE_SIGMOID : MOE_SCORE_SOFTMAX,

@@ -7,17 +7,26 @@
 
 #include "kernels/matrix.h"
 
-/* One expert: gate and up [F, H], down [H, F], stored in any type. */
+/* One expert: gate and up [F, H], down [H, F], stored in any type; biases [F], [F], [H], or NULL.
+ * A gate's output a and an up's output b make act(a, b):
+ *
+ *   limit 0      silu(a) b: SwiGLU (Shazeer, 2020, arXiv 2002.05202), silu(a) = a / (1 + exp(-a))
+ *   limit > 0    gpt-oss's: a' = min(a, limit), b' clipped to [-limit, limit],
+ *                a' / (1 + exp(-1.702 a')) (b' + 1)  (GptOssExperts in Hugging Face transformers)
+ *   up.data NULL max(a, 0): ReLU without a gate (Switch Transformers) */
 typedef struct {
     MoeMatrix gate, up, down;
+    const float *gate_bias, *up_bias, *down_bias;
+    float limit;
 } MoeExpert;
 
-/* SwiGLU (Shazeer, 2020, arXiv 2002.05202) of every row by the expert that owns it:
+/* Every row through the expert that owns it:
  *
- *   rows_out[p] = down_e (silu(gate_e rows[p]) * up_e rows[p]),  offsets[e] <= p < offsets[e + 1]
+ *   rows_out[p] = down_e act(gate_e rows[p] + gate_bias_e, up_e rows[p] + up_bias_e) + down_bias_e,
+ *   offsets[e] <= p < offsets[e + 1]
  *
  * experts [E]; offsets [E + 1] as moe_permute_plan() makes them, P = offsets[E]; rows, rows_out [P,
- * H]; hidden [P, F] is scratch. silu(a) = a / (1 + exp(-a)). Each weight is widened once per call.
+ * H]; hidden [P, F] is scratch. Each weight is widened once per call.
  * Work: 6*P*H*F FLOP. */
 void moe_experts_swiglu(size_t E, size_t H, size_t F, const MoeExpert *experts,
                         const uint32_t *restrict offsets, const float *restrict rows,

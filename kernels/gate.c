@@ -279,6 +279,10 @@ static void mask_groups_ref(const MoeGate *gate, size_t E, double *choice)
 void moe_gate_ref(size_t T, size_t E, size_t K, const float *logits, const MoeGate *gate,
                   uint16_t *experts, float *weights)
 {
+    if (gate->score == MOE_SCORE_SPARSEMIXER) {
+        moe_gate_sparsemixer_ref(T, E, logits, gate, experts, weights);
+        return;
+    }
     double *scores = moe_scratch(E * sizeof(double)), *choice = moe_scratch(E * sizeof(double));
     char *taken = moe_scratch(E);
     int plain = gate->bias == NULL && gate->groups <= 1;

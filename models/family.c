@@ -6,12 +6,13 @@
 #include <string.h>
 
 static const MoeFamily *const families[] = {
-    &moe_family_deepseek_v2,   &moe_family_deepseek_v3, &moe_family_dots1,
-    &moe_family_ernie4_5,      &moe_family_flex_olmo,   &moe_family_glm4_moe,
-    &moe_family_glm4_moe_lite, &moe_family_hunyuan,     &moe_family_longcat_flash,
-    &moe_family_mimo_v2_flash, &moe_family_minimax_m2,  &moe_family_mixtral,
-    &moe_family_olmoe,         &moe_family_phimoe,      &moe_family_qwen2_moe,
-    &moe_family_qwen3_moe,
+    &moe_family_dbrx,          &moe_family_deepseek_v2,   &moe_family_deepseek_v3,
+    &moe_family_dots1,         &moe_family_ernie4_5,      &moe_family_flex_olmo,
+    &moe_family_glm4_moe,      &moe_family_glm4_moe_lite, &moe_family_gpt_oss,
+    &moe_family_granitemoe,    &moe_family_hunyuan,       &moe_family_llama4,
+    &moe_family_longcat_flash, &moe_family_mimo_v2_flash, &moe_family_minimax_m2,
+    &moe_family_mixtral,       &moe_family_olmoe,         &moe_family_phimoe,
+    &moe_family_qwen2_moe,     &moe_family_qwen3_moe,
 };
 
 /* What every family reads beside its own fields. */

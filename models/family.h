@@ -90,6 +90,7 @@ typedef struct {
     double embedding_multiplier, residual_multiplier, attention_multiplier,
         logits_scaling;           /* NaN */
     double attention_value_scale; /* NaN */
+    double swiglu_limit;          /* gpt-oss's; 0: none */
     double masked;                /* what group limits do to the scores of other groups */
     double router_jitter;         /* of sparsemixer */
     double layernorm_epsilon;     /* another name for rms_norm_eps */
@@ -114,14 +115,27 @@ typedef struct {
     const char *q_norm, *k_norm, *sinks;
     const char *router, *bias; /* the correction bias: without ".weight" */
     const char *gate, *up, *down;
+    const char *gate_up; /* gates and ups in one tensor, where experts are stacked */
     const char *dense_gate, *dense_up, *dense_down; /* ["mlp.gate_proj" ...] */
     const char *shared_gate, *shared_up, *shared_down;
     const char *shared_router; /* of the shared expert: its output times sigmoid(w h) */
 } MoeTensorNames;
 
+/* How the experts' matrices are stored; E experts of F, hidden H. */
+typedef enum {
+    MOE_EXPERTS_EACH,        /* gate, up and down of each by itself */
+    MOE_EXPERTS_STACKED,     /* gate_up [E, 2F, H], gates first; down [E, H, F] */
+    MOE_EXPERTS_TRANSPOSED,  /* gate_up [E, H, 2F], gates first; down [E, F, H]; no ".weight" */
+    MOE_EXPERTS_INTERLEAVED, /* the same, gates at even places, with biases; or in MXFP4 */
+    MOE_EXPERTS_ROWS,        /* gate, up and transposed down [E*F, H]; no ".weight" */
+} MoeExpertLayout;
+
 struct MoeFamily {
     const char *model_type;     /* in config.json */
     const char *const *aliases; /* other names of the same; NULL, or NULL-terminated */
+    const char
+        *wrapper; /* model_type of files that hold this one's as text_config, beside parts for
+                            images; tensors' names then begin with "language_model."; or NULL */
     const char *title;
     const MoeField *fields; /* of config.json, reading a MoeConfig; ended by {NULL} */
     /* Refuses what the fields cannot, and fills in what goes by other names; NULL: nothing. */
@@ -129,6 +143,7 @@ struct MoeFamily {
     MoeTensorNames names;
     /* The part of the gate that config.json does not say: score, group_best, masked, epsilon. */
     MoeGate gate;
+    MoeExpertLayout layout;
     MoeRopePairs rope_pairs;
     gboolean norm_heads;      /* q_norm and k_norm are of each head, not of all together */
     gboolean norm_after_rope; /* and come after RoPE */
@@ -140,9 +155,10 @@ struct MoeFamily {
     const char *const *ignored_tensors;
 };
 
-extern const MoeFamily moe_family_dots1, moe_family_deepseek_v2, moe_family_deepseek_v3,
-    moe_family_ernie4_5, moe_family_flex_olmo, moe_family_glm4_moe, moe_family_glm4_moe_lite,
-    moe_family_hunyuan, moe_family_longcat_flash, moe_family_mimo_v2_flash, moe_family_minimax_m2,
+extern const MoeFamily moe_family_dbrx, moe_family_deepseek_v2, moe_family_deepseek_v3,
+    moe_family_dots1, moe_family_ernie4_5, moe_family_flex_olmo, moe_family_glm4_moe,
+    moe_family_glm4_moe_lite, moe_family_gpt_oss, moe_family_granitemoe, moe_family_hunyuan,
+    moe_family_llama4, moe_family_longcat_flash, moe_family_mimo_v2_flash, moe_family_minimax_m2,
     moe_family_mixtral, moe_family_olmoe, moe_family_phimoe, moe_family_qwen2_moe,
     moe_family_qwen3_moe;
 

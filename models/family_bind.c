@@ -215,11 +215,101 @@ static gboolean bind_attention(const Binder *b, MoeAttention *a)
 
 /* --- FFN ------------------------------------------------------------------------------------- */
 
+static gboolean bind_each(const Binder *b, MoeExpert *experts, gint64 n)
+{
+    const MoeTensorNames *names = &b->family->names;
+    for (gint64 e = 0; e < n; e++) {
+        g_autofree char *gate = fill(names->gate, 'd', e), *up = fill(names->up, 'd', e);
+        g_autofree char *down = fill(names->down, 'd', e);
+        if (!ffn(b, gate, up, down, b->shape->moe_intermediate_size, &experts[e]))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* Splits the rows of @gate_up [2F, H] into an expert's two matrices: halves, or every other row. */
+static void split(const MoeMatrix *gate_up, gboolean interleaved, MoeExpert *out)
+{
+    size_t F = gate_up->rows / 2, step = interleaved ? 2 : 1;
+    out->gate = moe_matrix_view(gate_up, 0, step, F, 0, gate_up->cols);
+    out->up = moe_matrix_view(gate_up, interleaved ? 1 : F, step, F, 0, gate_up->cols);
+}
+
+/* The biases of gpt-oss's experts: [E, 2F], gates at even places, and [E, H]. */
+static gboolean bind_expert_biases(const Binder *b, MoeExpert *experts, gint64 n, gint64 F)
+{
+    const MoeTensorNames *names = &b->family->names;
+    gint64 H = b->shape->hidden_size;
+    g_autofree char *up_name = full_name(b, names->gate_up, "_bias");
+    g_autofree char *down_name = full_name(b, names->down, "_bias");
+    const float *down = moe_weights_table(b->weights, down_name, n, H, 1, b->error);
+    const float *both =
+        down != NULL ? moe_weights_table(b->weights, up_name, n, 2 * F, 2, b->error) : NULL;
+    for (gint64 e = 0; both != NULL && e < n; e++) {
+        experts[e].gate_bias = both + e * 2 * F;
+        experts[e].up_bias = both + e * 2 * F + F;
+        experts[e].down_bias = down + e * H;
+    }
+    return both != NULL;
+}
+
+/* The @n matrices of a tensor, one for each expert, however they are stored. */
+static gboolean bind_stack(const Binder *b, const char *name, gint64 n, gint64 rows, gint64 cols,
+                           MoeMatrix *out)
+{
+    MoeExpertLayout layout = b->family->layout;
+    gboolean flat = layout == MOE_EXPERTS_TRANSPOSED || layout == MOE_EXPERTS_INTERLEAVED;
+    g_autofree char *full = full_name(b, name, flat ? "" : ".weight");
+    g_autofree char *blocks = g_strconcat(full, "_blocks", NULL);
+    if (layout == MOE_EXPERTS_INTERLEAVED && moe_weights_has(b->weights, blocks))
+        return moe_weights_mxfp4(b->weights, full, n, rows, cols, out, b->error);
+    return moe_weights_stack(b->weights, full, n, rows, cols, flat, out, b->error);
+}
+
+static gboolean bind_stacked(const Binder *b, MoeExpert *experts, gint64 n)
+{
+    const MoeTensorNames *names = &b->family->names;
+    gint64 F = b->shape->moe_intermediate_size, H = b->shape->hidden_size;
+    gboolean interleaved = b->family->layout == MOE_EXPERTS_INTERLEAVED;
+    g_autofree MoeMatrix *up = g_new0(MoeMatrix, n), *down = g_new0(MoeMatrix, n);
+    if (!bind_stack(b, names->gate_up, n, 2 * F, H, up) ||
+        !bind_stack(b, names->down, n, H, F, down))
+        return FALSE;
+    for (gint64 e = 0; e < n; e++) {
+        split(&up[e], interleaved, &experts[e]);
+        experts[e].down = down[e];
+        experts[e].limit = (float)b->config->swiglu_limit;
+    }
+    return !interleaved || bind_expert_biases(b, experts, n, F);
+}
+
+/* DBRX: [E*F, H], the experts below each other. */
+static gboolean bind_rows(const Binder *b, MoeExpert *experts, gint64 n)
+{
+    const MoeTensorNames *names = &b->family->names;
+    gint64 F = b->shape->moe_intermediate_size, H = b->shape->hidden_size;
+    const char *const of[] = {names->gate, names->up, names->down};
+    MoeMatrix all[3];
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *name = full_name(b, of[i], "");
+        if (!moe_weights_matrix(b->weights, name, n * F, H, &all[i], b->error))
+            return FALSE;
+    }
+    for (gint64 e = 0; e < n; e++) {
+        MoeMatrix *out[] = {&experts[e].gate, &experts[e].up, &experts[e].down};
+        for (int i = 0; i < 3; i++)
+            *out[i] = moe_matrix_view(&all[i], (size_t)(e * F), 1, (size_t)F, 0, (size_t)H);
+        experts[e].down = moe_matrix_transpose(&experts[e].down);
+    }
+    return TRUE;
+}
+
 static gboolean bind_experts(const Binder *b, MoeBlock *block)
 {
     const MoeTensorNames *names = &b->family->names;
     const MoeModelShape *s = b->shape;
     const MoeConfig *config = b->config;
+    gint64 n = s->num_experts - s->identity_experts;
     block->gate = b->family->gate;
     block->gate.groups = (size_t)config->n_group;
     block->gate.top_groups = (size_t)config->topk_group;
@@ -233,14 +323,11 @@ static gboolean bind_experts(const Binder *b, MoeBlock *block)
         !vector(b, names->bias, "", s->num_experts, &block->gate.bias))
         return FALSE;
     block->experts = g_new0(MoeExpert, s->num_experts);
-    for (gint64 e = 0; e < s->num_experts - s->identity_experts; e++) {
-        g_autofree char *gate = fill(names->gate, 'd', e), *up = fill(names->up, 'd', e);
-        g_autofree char *down = fill(names->down, 'd', e);
-        if (!ffn(b, gate, up, down, s->moe_intermediate_size, &block->experts[e]))
-            return FALSE;
-    }
-    if (names->shared_router != NULL &&
-        !matrix(b, names->shared_router, 1, s->hidden_size, &block->shared_router))
+    gboolean good = b->family->layout == MOE_EXPERTS_EACH   ? bind_each(b, block->experts, n)
+                    : b->family->layout == MOE_EXPERTS_ROWS ? bind_rows(b, block->experts, n)
+                                                            : bind_stacked(b, block->experts, n);
+    if (!good || (names->shared_router != NULL &&
+                  !matrix(b, names->shared_router, 1, s->hidden_size, &block->shared_router)))
         return FALSE;
     return s->shared_expert_intermediate_size == 0 ||
            ffn(b, names->shared_gate, names->shared_up, names->shared_down,

@@ -299,6 +299,25 @@ const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n,
     return vector;
 }
 
+const float *moe_weights_table(MoeWeights *weights, const char *name, gint64 rows, gint64 cols,
+                               gint64 step, GError **error)
+{
+    MoeMatrix m;
+    if (!moe_weights_matrix(weights, name, rows, cols, &m, error) ||
+        !moe_weights_check_finite(weights, &m, error))
+        return NULL;
+    float *table = g_new(float, rows *cols), *row = g_new(float, cols);
+    g_ptr_array_add(weights->vectors, table);
+    for (gint64 r = 0; r < rows; r++) {
+        const float *from = moe_matrix_rows(&m, (size_t)r, 1, row);
+        for (gint64 c = 0, to = 0; c < step; c++)
+            for (gint64 i = c; i < cols; i += step)
+                table[r * cols + to++] = from[i];
+    }
+    g_free(row);
+    return table;
+}
+
 gboolean moe_weights_has(const MoeWeights *weights, const char *name)
 {
     return g_hash_table_contains(weights->owner, name);

@@ -46,6 +46,11 @@ gboolean moe_weights_mxfp4(MoeWeights *weights, const char *name, gint64 n, gint
 const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n,
                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* The table @name [rows, cols] as floats, as moe_weights_vector(); its rows sorted by place modulo
+ * @step: with 2, first the elements at even places, then those at odd ones. */
+const float *moe_weights_table(MoeWeights *weights, const char *name, gint64 rows, gint64 cols,
+                               gint64 step, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Whether there is a tensor @name. */
 gboolean moe_weights_has(const MoeWeights *weights, const char *name);
 

@@ -41,7 +41,7 @@ static double error_of(const float *got, const float *expected, size_t n)
 
 /* --- the list of cases ----------------------------------------------------------------------- */
 
-enum { N_KERNELS = 12, SHAPES_PER_KERNEL = 60 };
+enum { N_KERNELS = 13, SHAPES_PER_KERNEL = 60 };
 
 START_TEST(agrees_with_its_oracle)
 {
@@ -390,6 +390,22 @@ START_TEST(gate_agrees_at_the_edges)
 }
 END_TEST
 
+/* Worked out by hand: logits 1, 0.95, 0.5, -3 and jitter 0.05. Within 0.1 of the best, by
+ * (1 - l) / max(|l|, 1): 1 and 0.95 ((1 - -3) / 3 is not). Without the first: 0.95, and nothing else,
+ * for (0.95 - 0.5) / 0.95 > 0.1: its weight is 1, so it comes first. */
+START_TEST(sparsemixer_gives_known_answers)
+{
+    const float logits[] = {0.5F, 1, 0.95F, -3};
+    const MoeGate gate = {.score = MOE_SCORE_SPARSEMIXER, .jitter = 0.05F, .scale = 1};
+    uint16_t experts[2];
+    float weights[2];
+    moe_gate(1, 4, 2, logits, &gate, experts, weights);
+    ck_assert(experts[0] == 2 && experts[1] == 1);
+    assert_close(weights[0], 1, 1e-6);
+    assert_close(weights[1], 1 / (1 + exp(-0.05)), 1e-6);
+}
+END_TEST
+
 /* --- RoPE, norm, clip ------------------------------------------------------------------------ */
 
 static double dot(const float *a, const float *b, size_t n)
@@ -655,6 +671,7 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, gate_gives_known_answers, 0, (int)G_N_ELEMENTS(gate_cases));
     tcase_add_loop_test(tests, gate_chooses_groups, 0, (int)G_N_ELEMENTS(grouped_cases));
     tcase_add_loop_test(tests, gate_agrees_at_the_edges, 0, (int)G_N_ELEMENTS(gate_shapes));
+    tcase_add_test(tests, sparsemixer_gives_known_answers);
     tcase_add_loop_test(tests, rope_keeps_position_zero_and_distances, 0, 2);
     tcase_add_test(tests, rope_llama3_stretches_long_waves);
     tcase_add_test(tests, rope_yarn_ramps_between_its_betas);
