@@ -2,6 +2,10 @@
 
 #include "sim/assignment.h"
 
+#include "sim/base/memory.h"
+
+#include <math.h>
+
 static void assignment_free(gpointer data)
 {
     MoeAssignment *assignment = data;
@@ -17,6 +21,16 @@ static MoeAssignment *assignment_new(gint64 n_ranks, gint64 n_tokens)
     assignment->first = g_new0(gint64, n_ranks + 1);
     assignment->tokens = g_new(gint64, MAX(n_tokens, 1));
     return assignment;
+}
+
+/* Whether @steps steps of @tokens tokens in all fit in memory. */
+static gboolean check_memory(const MoeScenario *s, double steps, double tokens, GError **error)
+{
+    double bytes = (tokens + steps * (double)(s->n_ranks + 8)) * sizeof(gint64);
+    if (moe_memory_check(bytes, "so many steps and tokens", error))
+        return TRUE;
+    g_prefix_error(error, "%s: phase: ", s->path);
+    return FALSE;
 }
 
 /* The trace tokens [from, from + n), wrapped around, in windows that differ by at most one token.
@@ -50,14 +64,17 @@ static gboolean split_tokens(const MoeScenario *s, GPtrArray *steps, GError **er
     if (per_gpu > 0) {
         gint64 n = per_gpu * s->n_ranks;
         n_steps = MAX(n_steps, 1);
-        if (!check_enough(s, n_steps * n, trace->n_tokens, "tokens", error))
+        if (!check_enough(s, n_steps * n, trace->n_tokens, "tokens", error) ||
+            !check_memory(s, (double)n_steps, (double)n_steps * (double)n, error))
             return FALSE;
         for (gint64 i = 0; i < n_steps; i++)
             g_ptr_array_add(steps, windows(trace, s->n_ranks, i * n, n));
         return TRUE;
     }
     n_steps = n_steps > 0 ? n_steps : trace->n_steps;
-    if (!check_enough(s, n_steps, trace->n_steps, "steps", error))
+    double rounds = ceil((double)n_steps / (double)trace->n_steps);
+    if (!check_enough(s, n_steps, trace->n_steps, "steps", error) ||
+        !check_memory(s, (double)n_steps, rounds * (double)trace->n_tokens, error))
         return FALSE;
     for (gint64 i = 0; i < n_steps; i++) {
         gint64 step = i % trace->n_steps, from = trace->steps[step];
@@ -173,7 +190,8 @@ static gboolean decode(const MoeScenario *s, GPtrArray *steps, GError **error)
                         " steps",
                         s->path, n_steps);
     gint64 slots = batch * s->n_ranks;
-    if (!check_enough(s, slots, runs->len, "runs of one sequence", error))
+    if (!check_enough(s, slots, runs->len, "runs of one sequence", error) ||
+        !check_memory(s, (double)n_steps, (double)n_steps * (double)slots, error))
         return FALSE;
     for (gint64 i = 0; i < n_steps; i++) {
         MoeAssignment *assignment = assignment_new(s->n_ranks, slots);

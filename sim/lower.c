@@ -3,6 +3,8 @@
 #include "sim/lower.h"
 
 #include "sim/alltoall.h"
+#include "sim/base/memory.h"
+#include "sim/engine.h"
 #include "sim/traffic.h"
 
 #include <string.h>
@@ -151,6 +153,32 @@ static gboolean lower_step(Lowering *w, const MoeAssignment *assignment)
     return TRUE;
 }
 
+/* Bounds what the programs, their times and the traffic matrices take: a pair of ranks exchanges at
+ * most one message per all-to-all, and a token sends at most top_k. */
+static gboolean check_memory(const MoeScenario *s, const GPtrArray *steps, GError **error)
+{
+    const MoeModelShape *shape = &s->model->shape;
+    double R = (double)s->n_ranks, blocks = (double)moe_model_moe_layers(shape);
+    /* An all-to-all of rounds has an operation for each partner. */
+    double rounds = 0, bytes = 4 * R * R * sizeof(gint64);
+    const MoeTransfer *transfers[] = {&s->file.dispatch, &s->file.combine};
+    for (size_t i = 0; i < G_N_ELEMENTS(transfers); i++)
+        rounds += moe_alltoall_kind(transfers[i]->algorithm) == &moe_alltoall_pairwise ? R : 1;
+    for (guint i = 0; i < steps->len; i++) {
+        const MoeAssignment *assignment = steps->pdata[i];
+        double sent = (double)assignment->first[s->n_ranks] * (double)s->trace->top_k;
+        double operations =
+            R * (2.0 * (double)shape->num_hidden_layers + blocks * (4 + rounds) + 1);
+        bytes += operations * (sizeof(MoeOp) + sizeof(MoeInterval)) +
+                 blocks * 2 * MIN(R * R, sent) * 2 * sizeof(MoeMessage) +
+                 blocks * (2 * R + (double)shape->num_experts) * sizeof(gint64);
+    }
+    if (moe_memory_check(bytes, "so many ranks and steps", error))
+        return TRUE;
+    g_prefix_error(error, "%s: ", s->path);
+    return FALSE;
+}
+
 MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **error)
 {
     const MoeModelShape *shape = &scenario->model->shape;
@@ -165,7 +193,7 @@ MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **e
     lowered->loads = g_array_new(FALSE, FALSE, sizeof(MoeBlockLoad));
     g_array_set_clear_func(lowered->loads, load_clear);
     g_autoptr(GPtrArray) steps = moe_assignments_new(scenario, error);
-    if (steps == NULL)
+    if (steps == NULL || !check_memory(scenario, steps, error))
         return NULL;
     lowered->placement = moe_placement_new(scenario->file.plan.placement, shape->num_experts,
                                            scenario->n_ranks, error);

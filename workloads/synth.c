@@ -2,6 +2,7 @@
 
 #include "workloads/synth.h"
 
+#include "sim/base/memory.h"
 #include "sim/base/rng.h"
 
 #include <math.h>
@@ -286,7 +287,9 @@ static gboolean check(const MoeSynth *s, GError **error)
     if (s->tokens * s->top_k > G_MAXUINT32)
         return moe_fail(error, MOE_ERROR_INPUT,
                         "synthetic routing: more than 2^32 pairs in a block");
-    return TRUE;
+    /* Sequence, position, and at worst a sequence each; two bytes per pair. */
+    double bytes = (double)s->tokens * (24 + 2 * (double)s->top_k * (double)s->layers);
+    return moe_memory_check(bytes, "synthetic routing: so many tokens and layers", error);
 }
 
 MoeTrace *moe_synth(const MoeSynth *synth, MoeProgress *progress, GError **error)

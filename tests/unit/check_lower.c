@@ -74,6 +74,32 @@ START_TEST(every_token_has_one_home)
 }
 END_TEST
 
+/* What a few numbers ask for is refused before any of it is allocated. */
+START_TEST(bounds_memory)
+{
+    static const char *const phases[] = {
+        "phase: {tokens_per_gpu: 268435456, steps: 100000, repeat: true}",
+        "phase: {kind: decode, sequences_per_gpu: 1048576, steps: 1000, repeat: true}",
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(phases); i++) {
+        g_autoptr(MoeScenario) s = scenario_on(
+            "{preset: h800, nodes: 8192}",
+            "{synthetic: {kind: balanced, tokens: 65536, sequence_length: 1024}}", phases[i]);
+        GError *error = NULL;
+        ck_assert_ptr_null(moe_assignments_new(s, &error));
+        assert_error(&error, MOE_ERROR_INPUT,
+                     "scenario.yaml: phase: so many steps and tokens would take about");
+    }
+    g_autoptr(MoeScenario) s =
+        scenario_on("{preset: h800, nodes: 8192}", "{synthetic: {kind: balanced, tokens: 65536}}",
+                    "plan: 65536\ndispatch: pairwise\ncombine: pairwise");
+    GError *error = NULL;
+    ck_assert_ptr_null(moe_lower(s, FALSE, &error));
+    assert_error(&error, MOE_ERROR_INPUT,
+                 "scenario.yaml: so many ranks and steps would take about");
+}
+END_TEST
+
 START_TEST(windows_differ_by_one_token)
 {
     g_autoptr(MoeScenario) s = scenario("{synthetic: {kind: uniform, tokens: 1003}}", "");
@@ -303,6 +329,7 @@ Suite *moe_suite(void)
     Suite *suite = suite_create("lower");
     TCase *tests = tcase_create("lower");
     tcase_add_test(tests, every_token_has_one_home);
+    tcase_add_test(tests, bounds_memory);
     tcase_add_test(tests, windows_differ_by_one_token);
     tcase_add_test(tests, sequences_go_to_the_emptiest_rank);
     tcase_add_test(tests, context_counts_keys);

@@ -45,6 +45,8 @@ static const struct {
      "the trace has 2048 as hidden size, the model 'olmoe-tiny' "},
     {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf, tokens: 64, steps: 65}}\n",
      "64 tokens for 65 steps; take fewer steps"},
+    {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf, tokens: 5e8, layers: 4096}}\n",
+     "so many tokens and layers would take about 32.7"},
     {MODEL TOPOLOGY "routing: {synthetic: {kind: hot-experts, tokens: 64, hot_experts: 64}}\n",
      "routing.yaml:3:10: routing: synthetic routing: hot_experts 64 must be fewer than experts 64"},
     {"model: olmo-tiny\n" ZIPF TOPOLOGY, "did you mean olmoe-tiny?"},
