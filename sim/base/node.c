@@ -136,6 +136,15 @@ static MoeNode *assigned_value(const char *text, GError **error)
     return moe_node_new(MOE_NODE_SCALAR, text, "--set", 0, 0);
 }
 
+/* Levels below @node. */
+static guint depth_of(const MoeNode *node)
+{
+    guint deepest = 0;
+    for (guint i = 0; node->items != NULL && i < node->items->len; i++)
+        deepest = MAX(deepest, 1 + depth_of(g_ptr_array_index(node->items, i)));
+    return deepest;
+}
+
 gboolean moe_node_set(MoeNode *root, const char *assignment, MoeNodeShorthand shorthand,
                       GError **error)
 {
@@ -158,6 +167,9 @@ gboolean moe_node_set(MoeNode *root, const char *assignment, MoeNodeShorthand sh
     g_autoptr(MoeNode) value = assigned_value(equals + 1, error);
     if (value == NULL)
         return FALSE;
+    if (g_strv_length(parts) + depth_of(value) > MOE_NODE_DEEPEST)
+        return moe_fail(error, MOE_ERROR_USAGE, "--set: '%.40s...' is nested deeper than %d levels",
+                        path, MOE_NODE_DEEPEST);
     g_autoptr(GString) walked = g_string_new(NULL);
     MoeNode *node = root;
     for (guint i = 0; parts[i] != NULL; i++) {

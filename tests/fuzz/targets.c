@@ -4,11 +4,14 @@
 #include "models/safetensors.h"
 #include "models/tokenizer.h"
 #include "sim/base/csv.h"
+#include "sim/base/file.h"
 #include "sim/base/json.h"
 #include "sim/base/units.h"
 #include "sim/base/yaml.h"
+#include "sim/folder.h"
 #include "tests/fuzz/fuzz.h"
 #include "topologies/topology.h"
+#include "workloads/batch.h"
 #include "workloads/import.h"
 #include "workloads/npy.h"
 #include "workloads/trace.h"
@@ -216,14 +219,72 @@ static void run_tokenizer(const char *path, const char *data, size_t size)
     g_string_free(back, TRUE);
 }
 
+static void run_jsonl(const char *path, const char *data, size_t size)
+{
+    (void)data;
+    (void)size;
+    g_autofree char *model =
+        g_build_filename(moe_data_dir(), "models/presets/olmoe-tiny/tokenizer.json", NULL);
+    g_autoptr(GError) error = NULL;
+    static MoeTokenizer *tokenizer;
+    if (tokenizer == NULL)
+        tokenizer = moe_tokenizer_load(model, &error);
+    fuzz_require(tokenizer != NULL, "the preset's tokenizer");
+    const char *const paths[] = {path, NULL};
+    g_autoptr(MoeBatch) batch = moe_batch_read(tokenizer, paths, 16, 0, TRUE, &error);
+    fuzz_require_error(batch == NULL, &error);
+    if (batch == NULL)
+        return;
+    fuzz_require(batch->offsets[batch->n_sequences] == batch->n_tokens, "offsets");
+    for (gsize s = 0; s < batch->n_sequences; s++)
+        fuzz_require(batch->offsets[s + 1] > batch->offsets[s] &&
+                         batch->offsets[s + 1] - batch->offsets[s] <= 16,
+                     "lengths");
+}
+
+static void run_run(const char *path, const char *data, size_t size)
+{
+    (void)data;
+    (void)size;
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeJson) json = moe_folder_load(folder, &error);
+    fuzz_require_error(json == NULL, &error);
+    if (json == NULL)
+        return;
+    JsonObject *root = moe_json_object(moe_json_root(json), path, &error);
+    double seconds = -1;
+    gboolean good = moe_json_get_double(root, "seconds", 0, 1, path, &seconds, &error);
+    fuzz_require_error(!good, &error);
+    fuzz_require(good ? seconds >= 0 && seconds <= 1 : seconds == -1, "a number in its range");
+}
+
+/* The bytes are what follows --set, over a small scenario; a mistake may be one of usage. */
+static void run_set(const char *path, const char *data, size_t size)
+{
+    static const char scenario[] = "topology: {preset: h800, nodes: 2}\nplan: 8\nlist: [1, 2]\n";
+    (void)path;
+    g_autofree char *assignment = g_strndup(data, size);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeNode) root = moe_yaml_parse(scenario, strlen(scenario), "fuzz.yaml", &error);
+    gboolean good = moe_node_set(root, assignment, NULL, &error);
+    if (error != NULL && error->code == MOE_ERROR_USAGE)
+        error->code = MOE_ERROR_INPUT;
+    fuzz_require_error(!good, &error);
+    walk(root, 0);
+}
+
 static const FuzzTarget targets[] = {
     {"config", "config.json", run_config},
     {"csv", "fuzz.csv", run_csv},
     {"json", NULL, run_json},
+    {"jsonl", "fuzz.jsonl", run_jsonl},
     {"lengths", "lengths.json", run_lengths},
     {"npy", "fuzz.npy", run_npy},
     {"routing-csv", "routing.csv", run_routing_csv},
+    {"run", "run.json", run_run},
     {"safetensors", "fuzz.safetensors", run_safetensors},
+    {"set", NULL, run_set},
     {"tokenizer", "tokenizer.json", run_tokenizer},
     {"topology", "topology.yaml", run_topology},
     {"trace", "trace.safetensors", run_trace},
