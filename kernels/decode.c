@@ -71,110 +71,132 @@ static void f8_e8m0(const uint8_t *restrict from, size_t n, float *restrict out)
     }
 }
 
-/* Twice the value of a 4-bit float without its sign: 0, 1, 2, 3, 4, 6, 8, 12. */
-MOE_INLINE int8_t twice_e2m1(uint8_t code)
-{
-    const int8_t c = (int8_t)(code & 7);
-    const int8_t size = (int8_t)(c + (c > 4 ? c - 4 : 0) + (c == 7 ? 2 : 0));
-    return (int8_t)((code & 8) != 0 ? -size : size);
-}
+/* Twice the value of a 4-bit float: 2 * 0.5 is 1. */
+static const int8_t twice_e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-static void f4_pair(uint8_t code, float *out)
+/* 16 bytes, the lower half of each first. */
+MOE_INLINE void f4_pairs(const uint8_t *restrict from, float *restrict out)
 {
-    out[0] = 0.5F * (float)twice_e2m1(code & 15);
-    out[1] = 0.5F * (float)twice_e2m1(code >> 4);
-    /* An integer has no negative zero. */
-    out[0] = (code & 0x0F) == 0x08 ? -0.0F : out[0];
-    out[1] = (code & 0xF0) == 0x80 ? -0.0F : out[1];
+    MoeB16 q[2];
+    moe_nibbles(from, q);
+    const MoeB16 first =
+        __builtin_shufflevector(q[0], q[1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const MoeB16 second = __builtin_shufflevector(q[0], q[1], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
+                                                  13, 29, 14, 30, 15, 31);
+    q[0] = first;
+    q[1] = second;
+    for (int i = 0; i < 2; i++) {
+        moe_look_up(twice_e2m1, &q[i]);
+        moe_spread(&q[i], 0.5F, 0, out + 16 * i);
+    }
 }
 
 static void f4_e2m1(const uint8_t *restrict from, size_t n, float *restrict out)
 {
-    for (size_t i = 0; i < n; i++)
-        f4_pair(from[i], out + 2 * i);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        f4_pairs(from + i, out + 2 * i);
+    if (i < n) {
+        uint8_t rest[16] = {0};
+        float wide[BLOCK];
+        memcpy(rest, from + i, n - i);
+        f4_pairs(rest, wide);
+        memcpy(out + 2 * i, wide, 2 * (n - i) * sizeof(float));
+    }
 }
 
 /* --- blocks of 32 ---------------------------------------------------------------------------- */
 
+MOE_INLINE void spread_both(const MoeB16 q[2], float d, float m, float *restrict out)
+{
+    moe_spread(&q[0], d, m, out);
+    moe_spread(&q[1], d, m, out + 16);
+}
+
+/* The fifth bits of 32 codes, the first the lowest, from 4 bytes. */
+MOE_INLINE void fifth_bits(const uint8_t *from, MoeB16 q[2])
+{
+    typedef uint64_t Pair __attribute__((vector_size(16)));
+    const MoeB16 mask = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    for (int i = 0; i < 2; i++) {
+        const Pair each = {from[2 * i], from[2 * i + 1]};
+        const MoeB16 bytes = (MoeB16)(each * 0x0101010101010101U); /* eight times */
+        q[i] |= (MoeB16)((bytes & mask) == mask) & 16;
+    }
+}
+
 static void q4_0(const uint8_t *restrict from, size_t n, float *restrict out)
 {
     for (size_t b = 0; b < n; b++, from += 18, out += BLOCK) {
-        int8_t q[BLOCK];
+        MoeB16 q[2];
         moe_nibbles(from + 2, q);
-        for (int i = 0; i < BLOCK; i++)
-            q[i] = (int8_t)(q[i] - 8);
-        moe_spread(q, BLOCK, moe_half(from), 0, out);
+        q[0] -= 8;
+        q[1] -= 8;
+        spread_both(q, moe_half(from), 0, out);
     }
 }
 
 static void q4_1(const uint8_t *restrict from, size_t n, float *restrict out)
 {
     for (size_t b = 0; b < n; b++, from += 20, out += BLOCK) {
-        int8_t q[BLOCK];
+        MoeB16 q[2];
         moe_nibbles(from + 4, q);
-        moe_spread(q, BLOCK, moe_half(from), -moe_half(from + 2), out);
+        spread_both(q, moe_half(from), -moe_half(from + 2), out);
     }
-}
-
-/* The fifth bits, element by element from the lowest of 32. */
-MOE_INLINE void fifth_bits(const uint8_t *restrict from, int8_t *restrict q)
-{
-    for (int i = 0; i < BLOCK; i++)
-        q[i] = (int8_t)(q[i] | (from[i / 8] >> i % 8 & 1) << 4);
 }
 
 static void q5_0(const uint8_t *restrict from, size_t n, float *restrict out)
 {
     for (size_t b = 0; b < n; b++, from += 22, out += BLOCK) {
-        int8_t q[BLOCK];
+        MoeB16 q[2];
         moe_nibbles(from + 6, q);
         fifth_bits(from + 2, q);
-        for (int i = 0; i < BLOCK; i++)
-            q[i] = (int8_t)(q[i] - 16);
-        moe_spread(q, BLOCK, moe_half(from), 0, out);
+        q[0] -= 16;
+        q[1] -= 16;
+        spread_both(q, moe_half(from), 0, out);
     }
 }
 
 static void q5_1(const uint8_t *restrict from, size_t n, float *restrict out)
 {
     for (size_t b = 0; b < n; b++, from += 24, out += BLOCK) {
-        int8_t q[BLOCK];
+        MoeB16 q[2];
         moe_nibbles(from + 8, q);
         fifth_bits(from + 4, q);
-        moe_spread(q, BLOCK, moe_half(from), -moe_half(from + 2), out);
+        spread_both(q, moe_half(from), -moe_half(from + 2), out);
     }
 }
 
 static void q8_0(const uint8_t *restrict from, size_t n, float *restrict out)
 {
     for (size_t b = 0; b < n; b++, from += 34, out += BLOCK) {
-        int8_t q[BLOCK];
+        MoeB16 q[2];
         memcpy(q, from + 2, BLOCK);
-        moe_spread(q, BLOCK, moe_half(from), 0, out);
+        spread_both(q, moe_half(from), 0, out);
     }
 }
 
 static void iq4_nl(const uint8_t *restrict from, size_t n, float *restrict out)
 {
     for (size_t b = 0; b < n; b++, from += 18, out += BLOCK) {
-        int8_t q[BLOCK];
+        MoeB16 q[2];
         moe_nibbles(from + 2, q);
-        for (int i = 0; i < BLOCK; i++)
-            q[i] = moe_iq4_values[q[i]];
-        moe_spread(q, BLOCK, moe_half(from), 0, out);
+        moe_look_up(moe_iq4_values, &q[0]);
+        moe_look_up(moe_iq4_values, &q[1]);
+        spread_both(q, moe_half(from), 0, out);
     }
 }
 
 static void mxfp4(const uint8_t *restrict from, size_t n, float *restrict out)
 {
     for (size_t b = 0; b < n; b++, from += 17, out += BLOCK) {
-        int8_t q[BLOCK];
+        MoeB16 q[2];
         float scale;
-        moe_nibbles(from + 1, q);
-        for (int i = 0; i < BLOCK; i++)
-            q[i] = twice_e2m1((uint8_t)q[i]);
         f8_e8m0(from, 1, &scale);
-        moe_spread(q, BLOCK, 0.5F * scale, 0, out);
+        moe_nibbles(from + 1, q);
+        moe_look_up(twice_e2m1, &q[0]);
+        moe_look_up(twice_e2m1, &q[1]);
+        spread_both(q, 0.5F * scale, 0, out);
     }
 }
 

@@ -3,25 +3,17 @@
 #include "kernels/decode.h"
 #include "kernels/decode_block.h"
 
-/* The 2-bit code at @shift of each of 32 bytes. */
-MOE_INLINE void pairs(const uint8_t *restrict from, int shift, int8_t *restrict q)
-{
-    for (int i = 0; i < 32; i++)
-        q[i] = (int8_t)(from[i] >> shift & 3);
-}
+/* All blocks have 256 elements: 8 parts of 32, or 16 of 16, each with a scale. */
 
 /* 16 scales; 64 bytes of 2-bit codes, each 32 bytes holding 4 x 32 elements; d and minimum. */
 static void q2_k(const uint8_t *restrict from, size_t n, float *restrict out)
 {
     for (size_t b = 0; b < n; b++, from += 84) {
         const float d = moe_half(from + 80), least = moe_half(from + 82);
-        for (int part = 0; part < 8; part++, out += 32) {
-            const uint8_t *scale = from + 2 * part;
-            int8_t q[32];
-            pairs(from + 16 + part / 4 * 32, part % 4 * 2, q);
-            moe_spread(q, 16, d * (float)(scale[0] & 15), least * (float)(scale[0] >> 4), out);
-            moe_spread(q + 16, 16, d * (float)(scale[1] & 15), least * (float)(scale[1] >> 4),
-                       out + 16);
+        for (int part = 0; part < 16; part++, out += 16) {
+            MoeB16 q;
+            moe_bits(from + 16 + part / 8 * 32 + part % 2 * 16, part % 8 / 2 * 2, 3, &q);
+            moe_spread(&q, d * (float)(from[part] & 15), least * (float)(from[part] >> 4), out);
         }
     }
 }
@@ -32,19 +24,14 @@ static void q3_k(const uint8_t *restrict from, size_t n, float *restrict out)
     for (size_t b = 0; b < n; b++, from += 110) {
         const uint8_t *packed = from + 96;
         const float d = moe_half(from + 108);
-        float scales[16];
-        for (int i = 0; i < 16; i++) {
-            int low = i < 8 ? packed[i] & 15 : packed[i - 8] >> 4;
-            int high = packed[8 + i % 4] >> i / 4 * 2 & 3;
-            scales[i] = d * (float)((low | high << 4) - 32);
-        }
-        for (int part = 0; part < 8; part++, out += 32) {
-            int8_t q[32];
-            pairs(from + 32 + part / 4 * 32, part % 4 * 2, q);
-            for (int i = 0; i < 32; i++)
-                q[i] = (int8_t)(q[i] - 4 + ((from[i] >> part & 1) << 2));
-            moe_spread(q, 16, scales[2 * part], 0, out);
-            moe_spread(q + 16, 16, scales[2 * part + 1], 0, out + 16);
+        for (int part = 0; part < 16; part++, out += 16) {
+            int low = part < 8 ? packed[part] & 15 : packed[part - 8] >> 4;
+            int high = packed[8 + part % 4] >> part / 4 * 2 & 3;
+            MoeB16 q, third;
+            moe_bits(from + 32 + part / 8 * 32 + part % 2 * 16, part % 8 / 2 * 2, 3, &q);
+            moe_bits(from + part % 2 * 16, part / 2, 1, &third);
+            q += third * 4 - 4;
+            moe_spread(&q, d * (float)((low | high << 4) - 32), 0, out);
         }
     }
 }
@@ -61,57 +48,51 @@ MOE_INLINE void scale_min(const uint8_t *packed, int i, float *scale, float *lea
     }
 }
 
-/* d, minimum, 12 bytes of scales, 128 bytes: 32 lower halves are one part, the upper the next. */
+/* d, minimum, 12 bytes of scales, 128 bytes: 32 lower halves are one part, the upper the next. With
+ * @fifth, 32 bytes of fifth bits, a bit for each part. */
+MOE_INLINE void q45_k(const uint8_t *restrict from, const uint8_t *restrict fifth,
+                      const uint8_t *restrict codes, float *restrict out)
+{
+    const float d = moe_half(from), least = moe_half(from + 2);
+    for (int part = 0; part < 8; part++, out += 32) {
+        float scale, minimum;
+        scale_min(from + 4, part, &scale, &minimum);
+        for (int i = 0; i < 32; i += 16) {
+            MoeB16 q, bits;
+            moe_bits(codes + part / 2 * 32 + i, part % 2 * 4, 15, &q);
+            if (fifth != NULL) {
+                moe_bits(fifth + i, part, 1, &bits);
+                q += bits * 16;
+            }
+            moe_spread(&q, d * scale, least * minimum, out + i);
+        }
+    }
+}
+
 static void q4_k(const uint8_t *restrict from, size_t n, float *restrict out)
 {
-    for (size_t b = 0; b < n; b++, from += 144) {
-        const float d = moe_half(from), least = moe_half(from + 2);
-        for (int part = 0; part < 8; part++, out += 32) {
-            const uint8_t *codes = from + 16 + part / 2 * 32;
-            float scale, minimum;
-            int8_t q[32];
-            for (int i = 0; i < 32; i++)
-                q[i] = (int8_t)(codes[i] >> part % 2 * 4 & 15);
-            scale_min(from + 4, part, &scale, &minimum);
-            moe_spread(q, 32, d * scale, least * minimum, out);
-        }
-    }
+    for (size_t b = 0; b < n; b++, from += 144, out += 256)
+        q45_k(from, NULL, from + 16, out);
 }
 
-/* As q4_k, with 32 bytes of fifth bits, a bit for each part, before the codes. */
 static void q5_k(const uint8_t *restrict from, size_t n, float *restrict out)
 {
-    for (size_t b = 0; b < n; b++, from += 176) {
-        const float d = moe_half(from), least = moe_half(from + 2);
-        for (int part = 0; part < 8; part++, out += 32) {
-            const uint8_t *codes = from + 48 + part / 2 * 32, *fifth = from + 16;
-            float scale, minimum;
-            int8_t q[32];
-            for (int i = 0; i < 32; i++)
-                q[i] = (int8_t)((codes[i] >> part % 2 * 4 & 15) | (fifth[i] >> part & 1) << 4);
-            scale_min(from + 4, part, &scale, &minimum);
-            moe_spread(q, 32, d * scale, least * minimum, out);
-        }
-    }
+    for (size_t b = 0; b < n; b++, from += 176, out += 256)
+        q45_k(from, from + 16, from + 48, out);
 }
 
-/* 128 bytes of lower 4 bits, 64 of upper 2, 16 signed scales, d. Of a half of 128 elements, parts
- * 0 and 1 are the lower halves of its 64 bytes, 2 and 3 the upper. */
+/* 128 bytes of lower 4 bits, 64 of upper 2, 16 signed scales, d. Of a half of 128 elements, the
+ * first 64 are the lower halves of its 64 bytes, the others the upper. */
 static void q6_k(const uint8_t *restrict from, size_t n, float *restrict out)
 {
     for (size_t b = 0; b < n; b++, from += 210) {
         const float d = moe_half(from + 208);
-        for (int part = 0; part < 8; part++, out += 32) {
-            const uint8_t *low = from + part / 4 * 64 + part % 2 * 32;
-            const uint8_t *high = from + 128 + part / 4 * 32;
-            const int low_shift = part % 4 / 2 * 4, high_shift = part % 4 * 2;
-            int8_t q[32], scales[2];
-            for (int i = 0; i < 32; i++)
-                q[i] =
-                    (int8_t)(((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4) - 32);
-            memcpy(scales, from + 192 + 2 * part, sizeof(scales));
-            moe_spread(q, 16, d * (float)scales[0], 0, out);
-            moe_spread(q + 16, 16, d * (float)scales[1], 0, out + 16);
+        for (int part = 0; part < 16; part++, out += 16) {
+            MoeB16 q, high;
+            moe_bits(from + part / 8 * 64 + part % 4 * 16, part % 8 / 4 * 4, 15, &q);
+            moe_bits(from + 128 + part / 8 * 32 + part % 2 * 16, part % 8 / 2 * 2, 3, &high);
+            q += high * 16 - 32;
+            moe_spread(&q, d * (float)(int8_t)from[192 + part], 0, out);
         }
     }
 }
@@ -124,11 +105,13 @@ static void iq4_xs(const uint8_t *restrict from, size_t n, float *restrict out)
         for (int part = 0; part < 8; part++, out += 32) {
             int low = from[4 + part / 2] >> part % 2 * 4 & 15;
             int high = from[2 + part / 4] >> part % 4 * 2 & 3;
-            int8_t q[32];
+            const float scale = d * (float)((low | high << 4) - 32);
+            MoeB16 q[2];
             moe_nibbles(from + 8 + 16 * part, q);
-            for (int i = 0; i < 32; i++)
-                q[i] = moe_iq4_values[q[i]];
-            moe_spread(q, 32, d * (float)((low | high << 4) - 32), 0, out);
+            for (int i = 0; i < 2; i++) {
+                moe_look_up(moe_iq4_values, &q[i]);
+                moe_spread(&q[i], scale, 0, out + 16 * i);
+            }
         }
     }
 }

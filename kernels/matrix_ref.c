@@ -156,7 +156,7 @@ static double element(MoeDtype dtype, const uint8_t *from, size_t i)
     case MOE_F8_E8M0:
         return power(*b);
     case MOE_F4_E2M1:
-        return small_float((unsigned)bit_field(b, (int)(i % 2), 4), 2, 1);
+        return small_float((unsigned)bit_field(b, (int)(i % 2), 4), 2, 1) + 0.0; /* no -0 */
     default:
         return block == 32 ? element_32(dtype, b, (int)(i % block))
                            : element_256(dtype, b, (int)(i % block));
