@@ -3,7 +3,7 @@
 #include "kernels/experts.h"
 
 #include "kernels/linear.h"
-#include "kernels/simd.h"
+#include "kernels/loops.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -12,31 +12,7 @@
 
 enum { ROWS = 256 };
 
-/* a[r][i] = silu(a[r][i]) * b[r][i], written to @out with row length @stride. */
-MOE_CLONES static void silu_times(size_t rows, size_t n, const float *a, const float *b, float *out,
-                                  size_t stride)
-{
-    for (size_t r = 0; r < rows; r++, a += n, b += n, out += stride) {
-        size_t i = 0;
-        for (; i + MOE_LANES <= n; i += MOE_LANES) {
-            MoeV8 x, y, e;
-            moe_v8_load(a + i, &x);
-            moe_v8_load(b + i, &y);
-            e = -x;
-            moe_v8_exp(&e, &e);
-            x = x / (1 + e) * y;
-            moe_v8_store(out + i, &x);
-        }
-        for (; i < n; i++) {
-            MoeV8 e;
-            moe_v8_set(-a[i], &e);
-            moe_v8_exp(&e, &e);
-            out[i] = a[i] / (1 + e[0]) * b[i];
-        }
-    }
-}
-
-/* gpt-oss's activation, as silu_times(). */
+/* gpt-oss's activation, as moe_silu_times(). */
 static void clamped_times(size_t rows, size_t n, float limit, const float *a, const float *b,
                           float *out, size_t stride)
 {
@@ -97,7 +73,7 @@ static void up_tile(const MoeExpert *expert, size_t f, size_t n, size_t F, size_
         if (expert->limit > 0)
             clamped_times(here, n, expert->limit, a, b, hidden + r * F + f, F);
         else
-            silu_times(here, n, a, b, hidden + r * F + f, F);
+            MOE_BEST(moe_silu_times)(here, n, a, b, hidden + r * F + f, F);
     }
 }
 

@@ -2,10 +2,12 @@
 
 #include "kernels/linear.h"
 
+#include "kernels/loops.h"
+
 #include <cblas.h>
 #include <stdlib.h>
 
-enum { TOKENS = 1024, TILE_FLOATS = 1 << 17, LEAST_ROWS = 16, MOST_ROWS = 256 };
+enum { TOKENS = 1024, TILE_FLOATS = 1 << 19, LEAST_ROWS = 16, MOST_ROWS = 256, FEW_TOKENS = 8 };
 
 size_t moe_tile_rows(size_t cols)
 {
@@ -18,11 +20,51 @@ void moe_blas_single(void)
     openblas_set_num_threads(1);
 }
 
+/* So few tokens that the products cost no more than the weights' way from memory: rows are widened
+ * into the first-level cache and used there. */
+static void linear_few(size_t T, const float *restrict x, const MoeMatrix *w, float beta,
+                       float *restrict y)
+{
+    const size_t N = w->rows, cols = w->cols;
+    /* Of what is stored transposed, a cache line at a time. */
+    const size_t step = w->transposed ? LEAST_ROWS : 1;
+#pragma omp parallel if (N * cols > (1 << 15))
+    {
+        float *scratch = moe_scratch(step * cols * sizeof(float));
+#pragma omp for schedule(static)
+        for (size_t tile = 0; tile < N; tile += step) {
+            const size_t here = N - tile < step ? N - tile : step;
+            const float *rows = moe_matrix_rows(w, tile, here, scratch);
+            for (size_t n = 0; n < here; n++)
+                for (size_t t = 0; t < T; t++) {
+                    float *out = y + t * N + tile + n;
+                    const float sum = MOE_BEST(moe_dot)(x + t * cols, rows + n * cols, cols);
+                    *out = beta == 0 ? sum : *out + sum;
+                }
+        }
+        free(scratch);
+    }
+}
+
+/* Rows of a tile: fewer where that would leave threads without work. */
+static size_t tile_rows(size_t T, size_t N, size_t cols)
+{
+    enum { ENOUGH = 16 };
+    size_t most = moe_tile_rows(cols), n_tokens = (T + TOKENS - 1) / TOKENS;
+    size_t even = (N * n_tokens / ENOUGH + LEAST_ROWS - 1) / LEAST_ROWS * LEAST_ROWS;
+    even = even < 2 * LEAST_ROWS ? 2 * LEAST_ROWS : even;
+    return even < most ? even : most;
+}
+
 static void linear(size_t T, const float *restrict x, const MoeMatrix *w, float beta,
                    float *restrict y)
 {
     size_t N = w->rows, cols = w->cols;
-    size_t width = moe_tile_rows(cols);
+    if (T <= FEW_TOKENS) {
+        linear_few(T, x, w, beta, y);
+        return;
+    }
+    size_t width = tile_rows(T, N, cols);
     size_t n_width = (N + width - 1) / width, n_tokens = (T + TOKENS - 1) / TOKENS;
     moe_blas_single();
 #pragma omp parallel

@@ -20,7 +20,7 @@ void moe_linear_add(size_t T, const float *restrict x, const MoeMatrix *w, float
 void moe_linear_ref(size_t T, const float *x, const MoeMatrix *w, float *y);
 
 /* How many rows of a matrix with @cols columns are widened at a time: the tile, as floats, fits a
- * second-level cache. For experts.c. */
+ * third-level cache, and so many rows make up for packing the tokens anew. For experts.c. */
 size_t moe_tile_rows(size_t cols);
 
 /* Called once before the first product: one thread per product, ours are the threads. Cheap. */

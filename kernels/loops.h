@@ -1,0 +1,37 @@
+/* loops.h - inner loops that gain from wider vectors; private to kernels/.
+ *
+ * Layer: kernels. loops*.c are compiled as decode.c is: once for every machine, once for AVX2. Both
+ * give the same bits (simd.h).
+ */
+#ifndef MOE_KERNELS_LOOPS_H
+#define MOE_KERNELS_LOOPS_H
+
+#include "kernels/gate.h"
+
+/* The variant of @name for this machine. */
+#if defined(HAVE_AVX2_OBJECTS) && defined(__x86_64__)
+#define MOE_BEST(name) (__builtin_cpu_supports("avx2") ? name##_avx2 : name##_base)
+#else
+#define MOE_BEST(name) name##_base
+#endif
+
+/* A function with this name and parameters, declared in both variants. */
+#define MOE_BOTH(type, name, ...)                                                                  \
+    type name##_base(__VA_ARGS__);                                                                 \
+    type name##_avx2(__VA_ARGS__)
+
+/* The sum of @n products, in lanes of a fixed order. */
+MOE_BOTH(float, moe_dot, const float *a, const float *b, size_t n);
+
+/* moe_gate() for few rows, by one thread: of logits alone, and with bias or groups, when the choice
+ * is among changed scores; @scratch: [2 E + groups]. */
+MOE_BOTH(void, moe_gate_plain, size_t T, size_t E, size_t K, const float *logits,
+         const MoeGate *gate, uint16_t *experts, float *weights);
+MOE_BOTH(void, moe_gate_choose, size_t T, size_t E, size_t K, const float *logits,
+         const MoeGate *gate, float *scratch, uint16_t *experts, float *weights);
+
+/* out[r][i] = silu(a[r][i]) * b[r][i] for rows of @n; @out has rows of @stride. */
+MOE_BOTH(void, moe_silu_times, size_t rows, size_t n, const float *a, const float *b, float *out,
+         size_t stride);
+
+#endif
