@@ -3,10 +3,9 @@
 #include "models/added_tokens.h"
 
 #include "models/pattern.h"
+#include "models/unicode_data.h"
 
 #include <string.h>
-
-enum { LARGEST_ID = 1 << 24 };
 
 typedef struct {
     char *content;
@@ -30,14 +29,14 @@ static void added_free(gpointer data)
     g_free(token);
 }
 
-static gboolean read_token(JsonNode *node, const MoeBpe *model, const char *where, Added *token,
-                           GError **error)
+static gboolean read_token(JsonNode *node, const char *where, Added *token, GError **error)
 {
     JsonObject *object = moe_json_object(node, where, error);
     const char *content =
         object != NULL ? moe_json_get_string(object, "content", where, error) : NULL;
     gint64 id;
-    if (content == NULL || !moe_json_get_int(object, "id", 0, LARGEST_ID, where, &id, error) ||
+    if (content == NULL ||
+        !moe_json_get_int(object, "id", 0, MOE_LARGEST_TOKEN_ID, where, &id, error) ||
         !moe_json_get_bool(object, "single_word", FALSE, where, &token->single_word, error) ||
         !moe_json_get_bool(object, "lstrip", FALSE, where, &token->lstrip, error) ||
         !moe_json_get_bool(object, "rstrip", FALSE, where, &token->rstrip, error) ||
@@ -46,19 +45,23 @@ static gboolean read_token(JsonNode *node, const MoeBpe *model, const char *wher
         return FALSE;
     token->content = g_strdup(content);
     token->id = (guint32)id;
-    if (*content == '\0')
+    return TRUE;
+}
+
+static gboolean check_token(const Added *token, const MoeTokenTable *table, const char *where,
+                            GError **error)
+{
+    if (*token->content == '\0')
         return moe_fail(error, MOE_ERROR_INPUT, "%s: content is empty", where);
-    gint64 known = moe_bpe_id(model, content);
-    if (known >= 0 && known != id)
+    gint64 known = moe_token_table_id(table, token->content);
+    if (known >= 0 && known != token->id)
         return moe_fail(error, MOE_ERROR_INPUT,
-                        "%s: '%s' has id %" G_GINT64_FORMAT " here and %" G_GINT64_FORMAT
-                        " in the vocabulary",
-                        where, content, id, known);
-    const char *other = moe_bpe_token(model, token->id);
+                        "%s: '%s' has id %u here and %" G_GINT64_FORMAT " in the vocabulary", where,
+                        token->content, token->id, known);
+    const char *other = moe_token_table_token(table, token->id);
     if (known < 0 && other != NULL)
-        return moe_fail(error, MOE_ERROR_INPUT,
-                        "%s: '%s' has the id %" G_GINT64_FORMAT " of the token '%s'", where,
-                        content, id, other);
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: '%s' has the id %u of the token '%s'", where,
+                        token->content, token->id, other);
     return TRUE;
 }
 
@@ -79,7 +82,6 @@ static void index_token(MoeAddedTokens *added, Added *token)
     if (*list == NULL)
         *list = g_ptr_array_new();
     g_ptr_array_add(*list, token);
-    g_ptr_array_sort(*list, longest_first);
 }
 
 static gboolean compile_patterns(MoeAddedTokens *added, const char *where, GError **error)
@@ -97,48 +99,92 @@ static gboolean compile_patterns(MoeAddedTokens *added, const char *where, GErro
     return added->space_start != NULL;
 }
 
-static gboolean read_tokens(MoeAddedTokens *added, JsonNode *node, const MoeBpe *model,
-                            MoeNormalize normalize, gconstpointer normalizer, const char *where,
-                            GError **error)
+/* Takes @token, whatever becomes of it. */
+static gboolean add_token(MoeAddedTokens *added, Added *token, const MoeTokenTable *table,
+                          const MoeNormalizer *normalizer, GHashTable *seen, const char *where,
+                          GError **error)
 {
-    if (!JSON_NODE_HOLDS_ARRAY(node))
-        return moe_fail(error, MOE_ERROR_INPUT, "%s: not a list", where);
+    g_ptr_array_add(added->tokens, token);
+    if (!check_token(token, table, where, error))
+        return FALSE;
+    if (!g_hash_table_add(seen, token->content) ||
+        g_hash_table_contains(added->by_id, GUINT_TO_POINTER(token->id)))
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: '%s' or its id %u is listed twice", where,
+                        token->content, token->id);
+    token->search = g_strdup(token->content);
+    if (token->normalized) {
+        GString *text =
+            moe_normalizer_run(normalizer, token->content, strlen(token->content), NULL, error);
+        if (text == NULL)
+            return FALSE;
+        g_free(token->search);
+        token->search = g_string_free(text, FALSE);
+    }
+    g_hash_table_insert(added->by_id, GUINT_TO_POINTER(token->id), token);
+    if (*token->search != '\0')
+        index_token(added, token);
+    return TRUE;
+}
+
+static MoeAddedTokens *new_tokens(const char *where, GError **error)
+{
+    g_autoptr(MoeAddedTokens) added = g_new0(MoeAddedTokens, 1);
+    added->tokens = g_ptr_array_new_with_free_func(added_free);
+    added->by_id = g_hash_table_new(g_direct_hash, g_direct_equal);
+    return compile_patterns(added, where, error) ? g_steal_pointer(&added) : NULL;
+}
+
+static void sort_tokens(MoeAddedTokens *added)
+{
+    for (int t = 0; t < 2; t++)
+        for (guint i = 0; added->first[t] != NULL && i < 256; i++)
+            if (added->first[t]->pdata[i] != NULL)
+                g_ptr_array_sort(added->first[t]->pdata[i], longest_first);
+}
+
+MoeAddedTokens *moe_added_tokens_new(JsonNode *node, const MoeTokenTable *table,
+                                     const MoeNormalizer *normalizer, const char *where,
+                                     GError **error)
+{
+    g_autoptr(MoeAddedTokens) added = new_tokens(where, error);
+    if (added == NULL || node == NULL || JSON_NODE_HOLDS_NULL(node))
+        return g_steal_pointer(&added);
+    if (!JSON_NODE_HOLDS_ARRAY(node)) {
+        moe_fail(error, MOE_ERROR_INPUT, "%s: not a list", where);
+        return NULL;
+    }
     JsonArray *array = json_node_get_array(node);
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
     for (guint i = 0; i < json_array_get_length(array); i++) {
         g_autofree char *inner = g_strdup_printf("%s[%u]", where, i);
         Added *token = g_new0(Added, 1);
-        g_ptr_array_add(added->tokens, token);
-        if (!read_token(json_array_get_element(array, i), model, inner, token, error))
-            return FALSE;
-        if (!g_hash_table_add(seen, token->content) ||
-            g_hash_table_contains(added->by_id, GUINT_TO_POINTER(token->id)))
-            return moe_fail(error, MOE_ERROR_INPUT, "%s: '%s' or its id %u is listed twice", inner,
-                            token->content, token->id);
-        if (token->normalized) {
-            GString *text = normalize(normalizer, token->content, strlen(token->content));
-            token->search = g_string_free(text, FALSE);
-        } else {
-            token->search = g_strdup(token->content);
+        if (!read_token(json_array_get_element(array, i), inner, token, error)) {
+            added_free(token);
+            return NULL;
         }
-        g_hash_table_insert(added->by_id, GUINT_TO_POINTER(token->id), token);
-        if (*token->search != '\0')
-            index_token(added, token);
+        if (!add_token(added, token, table, normalizer, seen, inner, error))
+            return NULL;
     }
-    return TRUE;
+    sort_tokens(added);
+    return g_steal_pointer(&added);
 }
 
-MoeAddedTokens *moe_added_tokens_new(JsonNode *node, const MoeBpe *model, MoeNormalize normalize,
-                                     gconstpointer normalizer, const char *where, GError **error)
+MoeAddedTokens *moe_added_tokens_from_list(const MoeAddedToken *tokens, size_t n,
+                                           const MoeTokenTable *table, const char *where,
+                                           GError **error)
 {
-    g_autoptr(MoeAddedTokens) added = g_new0(MoeAddedTokens, 1);
-    added->tokens = g_ptr_array_new_with_free_func(added_free);
-    added->by_id = g_hash_table_new(g_direct_hash, g_direct_equal);
-    if (!compile_patterns(added, where, error))
-        return NULL;
-    if (node != NULL && !JSON_NODE_HOLDS_NULL(node) &&
-        !read_tokens(added, node, model, normalize, normalizer, where, error))
-        return NULL;
+    g_autoptr(MoeAddedTokens) added = new_tokens(where, error);
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    for (size_t i = 0; i < n && added != NULL; i++) {
+        Added *token = g_new0(Added, 1);
+        token->content = g_strdup(tokens[i].content);
+        token->id = tokens[i].id;
+        token->special = tokens[i].special;
+        if (!add_token(added, token, table, NULL, seen, where, error))
+            return NULL;
+    }
+    if (added != NULL)
+        sort_tokens(added);
     return g_steal_pointer(&added);
 }
 
@@ -177,9 +223,7 @@ static size_t space_before(const char *text, size_t from, size_t end)
 {
     while (end > from) {
         const char *last = g_utf8_find_prev_char(text + from, text + end);
-        gunichar c = g_utf8_get_char(last);
-        /* White_Space: the separators and the control characters that count as space. */
-        if (!(g_unichar_isspace(c) || c == 0x0B || c == 0x85))
+        if (!moe_unicode_is_space(g_utf8_get_char(last)))
             break;
         end = (size_t)(last - text);
     }
@@ -251,16 +295,6 @@ gboolean moe_added_tokens_special(const MoeAddedTokens *added, guint32 id)
 {
     const Added *token = by_id(added, id);
     return token != NULL && token->special;
-}
-
-gint64 moe_added_tokens_id(const MoeAddedTokens *added, const char *content)
-{
-    for (guint i = 0; i < added->tokens->len; i++) {
-        const Added *token = added->tokens->pdata[i];
-        if (strcmp(token->content, content) == 0)
-            return token->id;
-    }
-    return -1;
 }
 
 gint64 moe_added_tokens_last_id(const MoeAddedTokens *added)

@@ -195,3 +195,33 @@ int moe_pattern_find(const MoePattern *pattern, const char *text, size_t length,
     *end_out = bounds[1];
     return 1;
 }
+
+gboolean moe_pattern_replace(const MoePattern *pattern, const GString *text, const char *content,
+                             size_t most, GString *out, size_t *first_out, GError **error)
+{
+    size_t done = 0, from = 0, start, end;
+    gboolean matched = FALSE;
+    *first_out = 0;
+    while (text->len > 0 && from <= text->len) {
+        int found = moe_pattern_find(pattern, text->str, text->len, from, &start, &end, error);
+        if (found < 0)
+            return FALSE;
+        if (found == 0)
+            break;
+        if (start == end && matched && end == done) {
+            from += from < text->len ? (size_t)g_utf8_skip[(guchar)text->str[from]] : 1;
+            continue;
+        }
+        g_string_append_len(out, text->str + done, (gssize)(start - done));
+        g_string_append(out, content);
+        if (out->len > most)
+            return moe_fail(error, MOE_ERROR_INPUT, "%s: %zu bytes of text become more than %zu",
+                            pattern->where, text->len, most);
+        if (start == 0)
+            *first_out = end;
+        done = from = end;
+        matched = TRUE;
+    }
+    g_string_append_len(out, text->str + done, (gssize)(text->len - done));
+    return TRUE;
+}

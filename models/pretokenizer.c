@@ -12,12 +12,19 @@ typedef enum { REMOVED, ISOLATED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIG
 static const char *const behaviors[] = {"Removed", "Isolated", "MergedWithPrevious",
                                         "MergedWithNext", "Contiguous"};
 
+/* When Metaspace puts its letter before a piece (tokenizers, PrependScheme). */
+typedef enum { ALWAYS, FIRST, NEVER } Scheme;
+
+static const char *const schemes[] = {"always", "first", "never"};
+
 typedef struct {
     MoePattern *pattern; /* NULL: the step does not cut */
     Behavior behavior;
     gboolean invert;       /* what the pattern leaves is the match */
     gboolean prefix_space; /* ByteLevel's add_prefix_space, before cutting */
     gboolean byte_letters; /* ByteLevel: bytes become letters, after cutting */
+    char space[8];         /* Metaspace: what spaces become before cutting; "" in other steps */
+    Scheme scheme;
 } Step;
 
 struct MoePretokenizer {
@@ -107,6 +114,47 @@ static gboolean read_digits(MoePretokenizer *pretokenizer, JsonObject *object, c
     return add_step(pretokenizer, step, "\\p{N}", FALSE, where, error);
 }
 
+static gboolean read_scheme(JsonObject *object, const char *where, Scheme *scheme, GError **error)
+{
+    gboolean prefix;
+    if (!moe_json_is_null(object, "prepend_scheme")) {
+        const char *name = moe_json_get_string(object, "prepend_scheme", where, error);
+        guint i = 0;
+        while (name != NULL && i < G_N_ELEMENTS(schemes) && strcmp(schemes[i], name) != 0)
+            i++;
+        if (name == NULL || i == G_N_ELEMENTS(schemes))
+            return name != NULL && moe_fail(error, MOE_ERROR_INPUT,
+                                            "%s: prepend_scheme '%s' is not known; always, first "
+                                            "and never are",
+                                            where, name);
+        *scheme = (Scheme)i;
+    }
+    if (!moe_json_get_bool(object, "add_prefix_space", TRUE, where, &prefix, error))
+        return FALSE;
+    if (!prefix && *scheme != NEVER && !moe_json_is_null(object, "prepend_scheme"))
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: add_prefix_space is false, but prepend_scheme is not never", where);
+    if (!prefix)
+        *scheme = NEVER;
+    return TRUE;
+}
+
+static gboolean read_metaspace(MoePretokenizer *pretokenizer, JsonObject *object, const char *where,
+                               GError **error)
+{
+    Step step = {.behavior = MERGED_WITH_NEXT};
+    gboolean split;
+    const char *space = moe_json_get_string(object, "replacement", where, error);
+    if (space == NULL || !read_scheme(object, where, &step.scheme, error) ||
+        !moe_json_get_bool(object, "split", TRUE, where, &split, error))
+        return FALSE;
+    if (*space == '\0' || *g_utf8_next_char(space) != '\0')
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: replacement '%s' is not one character", where,
+                        space);
+    g_strlcpy(step.space, space, sizeof(step.space));
+    return add_step(pretokenizer, step, split ? step.space : NULL, TRUE, where, error);
+}
+
 static gboolean read_node(MoePretokenizer *pretokenizer, JsonNode *node, const char *where,
                           int depth, GError **error);
 
@@ -139,8 +187,13 @@ static gboolean read_node(MoePretokenizer *pretokenizer, JsonNode *node, const c
         return read_byte_level(pretokenizer, object, where, error);
     if (strcmp(type, "Digits") == 0)
         return read_digits(pretokenizer, object, where, error);
+    if (strcmp(type, "Metaspace") == 0)
+        return read_metaspace(pretokenizer, object, where, error);
+    if (strcmp(type, "WhitespaceSplit") == 0)
+        return add_step(pretokenizer, (Step){.behavior = REMOVED}, "\\s", FALSE, where, error);
     return moe_fail(error, MOE_ERROR_INPUT,
-                    "%s: type '%s' is not supported; Sequence, Split, ByteLevel and Digits are",
+                    "%s: type '%s' is not supported; Sequence, Split, ByteLevel, Digits, Metaspace "
+                    "and WhitespaceSplit are",
                     where, type);
 }
 
@@ -151,6 +204,19 @@ MoePretokenizer *moe_pretokenizer_new(JsonNode *node, const char *where, GError 
     if (node != NULL && !JSON_NODE_HOLDS_NULL(node) &&
         !read_node(pretokenizer, node, where, 0, error))
         return NULL;
+    return g_steal_pointer(&pretokenizer);
+}
+
+MoePretokenizer *moe_pretokenizer_from_patterns(const char *const *patterns, const char *where,
+                                                GError **error)
+{
+    g_autoptr(MoePretokenizer) pretokenizer = g_new0(MoePretokenizer, 1);
+    pretokenizer->steps = g_array_new(FALSE, FALSE, sizeof(Step));
+    for (; *patterns != NULL; patterns++)
+        if (!add_step(pretokenizer, (Step){.behavior = ISOLATED}, *patterns, FALSE, where, error))
+            return NULL;
+    Step bytes = {.behavior = ISOLATED, .byte_letters = TRUE};
+    g_array_append_val(pretokenizer->steps, bytes);
     return g_steal_pointer(&pretokenizer);
 }
 
@@ -250,10 +316,32 @@ static void join_spans(Behavior behavior, GArray *spans)
     g_array_set_size(spans, kept);
 }
 
-static gboolean cut_piece(const Step *step, GString *piece, GPtrArray *out, GError **error)
+/* Metaspace before it cuts: spaces become its letter, and perhaps one more comes in front. */
+static void mark_spaces(const Step *step, GString *piece, gboolean first)
+{
+    GString *marked = g_string_sized_new(piece->len);
+    for (size_t at = 0; at < piece->len; at++)
+        if (piece->str[at] == ' ')
+            g_string_append(marked, step->space);
+        else
+            g_string_append_c(marked, piece->str[at]);
+    if ((step->scheme == ALWAYS || (step->scheme == FIRST && first)) &&
+        !g_str_has_prefix(marked->str, step->space))
+        g_string_prepend(marked, step->space);
+    g_string_truncate(piece, 0);
+    g_string_append_len(piece, marked->str, (gssize)marked->len);
+    g_string_free(marked, TRUE);
+}
+
+/* Appends the cuts of @piece to @out; @first_inout: whether the piece, and then its first cut,
+ * begins where the user's text begins. */
+static gboolean cut_piece(const Step *step, GString *piece, gboolean *first_inout, GPtrArray *out,
+                          GError **error)
 {
     if (step->prefix_space && (piece->len == 0 || piece->str[0] != ' '))
         g_string_prepend_c(piece, ' ');
+    if (*step->space != '\0')
+        mark_spaces(step, piece, *first_inout);
     g_autoptr(GArray) spans = g_array_new(FALSE, FALSE, sizeof(Span));
     if (step->pattern == NULL) {
         Span whole = {0, piece->len, FALSE};
@@ -263,6 +351,7 @@ static gboolean cut_piece(const Step *step, GString *piece, GPtrArray *out, GErr
             return FALSE;
         join_spans(step->behavior, spans);
     }
+    *first_inout = *first_inout && spans->len > 0 && g_array_index(spans, Span, 0).start == 0;
     for (guint i = 0; i < spans->len; i++) {
         const Span *span = &g_array_index(spans, Span, i);
         GString *cut = g_string_new(NULL);
@@ -282,7 +371,7 @@ static void free_piece(gpointer piece)
 }
 
 gboolean moe_pretokenizer_cut(const MoePretokenizer *pretokenizer, const char *text, size_t length,
-                              GPtrArray **pieces_out, GError **error)
+                              gboolean first, GPtrArray **pieces_out, GError **error)
 {
     g_autoptr(GPtrArray) pieces = g_ptr_array_new_with_free_func(free_piece);
     if (length > 0)
@@ -291,8 +380,11 @@ gboolean moe_pretokenizer_cut(const MoePretokenizer *pretokenizer, const char *t
         const Step *step = &g_array_index(pretokenizer->steps, Step, s);
         GPtrArray *cut = g_ptr_array_new_with_free_func(free_piece);
         gboolean good = TRUE;
-        for (guint i = 0; i < pieces->len && good; i++)
-            good = cut_piece(step, g_ptr_array_index(pieces, i), cut, error);
+        for (guint i = 0; i < pieces->len && good; i++) {
+            gboolean begins = first && i == 0;
+            good = cut_piece(step, g_ptr_array_index(pieces, i), &begins, cut, error);
+            first = i == 0 ? begins : first;
+        }
         g_ptr_array_unref(pieces);
         pieces = cut;
         if (!good)

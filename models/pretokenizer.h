@@ -12,19 +12,26 @@
 typedef struct MoePretokenizer MoePretokenizer;
 
 /* Reads the "pre_tokenizer" value of a tokenizer.json: Sequence, Split (Regex or String, every
- * behaviour, invert), ByteLevel, Digits, or null. Others are refused by name. @where begins the
- * messages. Free with moe_pretokenizer_free(). Errors: MOE_ERROR_INPUT; NULL then. */
+ * behaviour, invert), ByteLevel, Digits, Metaspace (prepend_scheme, or add_prefix_space before it),
+ * WhitespaceSplit, or null. Others are refused by name. @where begins the messages. Free with moe_pretokenizer_free(). Errors: MOE_ERROR_INPUT; NULL then. */
 MoePretokenizer *moe_pretokenizer_new(JsonNode *node, const char *where,
                                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* A ByteLevel step behind one Split for each of @patterns (NULL-terminated; Regex, Isolated).
+ * Errors: MOE_ERROR_INPUT; NULL then. */
+MoePretokenizer *moe_pretokenizer_from_patterns(const char *const *patterns, const char *where,
+                                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_pretokenizer_free(MoePretokenizer *pretokenizer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoePretokenizer, moe_pretokenizer_free)
 
 /* Cuts the @length bytes of valid UTF-8 at @text (NUL allowed) into pieces: GStrings that the
  * caller frees with the array. With a ByteLevel step, each byte of a piece has become its visible
- * letter (moe_byte_letter()). Errors: MOE_ERROR_INPUT when a pattern gives up (its limits, not
+ * letter (moe_byte_letter()). @first: @text begins where the user's text begins, which
+ * Metaspace's scheme "first" asks. Errors: MOE_ERROR_INPUT when a pattern gives up (its limits, not
  * ours). */
 gboolean moe_pretokenizer_cut(const MoePretokenizer *pretokenizer, const char *text, size_t length,
-                              GPtrArray **pieces_out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+                              gboolean first, GPtrArray **pieces_out,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Whether a ByteLevel step is among the steps, so that pieces are letters that stand for bytes. */
 gboolean moe_pretokenizer_byte_level(const MoePretokenizer *pretokenizer);

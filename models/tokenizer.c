@@ -2,84 +2,12 @@
 
 #include "models/tokenizer.h"
 
-#include "models/added_tokens.h"
-#include "models/pretokenizer.h"
+#include "models/tokenizer_parts.h"
 #include "models/unicode_data.h"
 
 #include <string.h>
 
-enum { LARGEST_BYTES = 256 << 20 };
-
-typedef struct {
-    gboolean nfc;
-} Normalizer;
-
-struct MoeTokenizer {
-    MoeBpe *model;
-    MoeAddedTokens *added;
-    MoePretokenizer *pretokenizer;
-    Normalizer normalizer;
-    GArray *before, *after; /* guint32: the template's tokens around a text */
-    gboolean byte_letters;  /* the decoder turns letters into bytes */
-};
-
-/* --- normaliser ------------------------------------------------------------------------------ */
-
-static gboolean read_normalizer(JsonNode *node, const char *where, int depth, Normalizer *out,
-                                GError **error)
-{
-    if (node == NULL || JSON_NODE_HOLDS_NULL(node))
-        return TRUE;
-    JsonObject *object = moe_json_object(node, where, error);
-    const char *type = object != NULL ? moe_json_get_string(object, "type", where, error) : NULL;
-    if (type == NULL)
-        return FALSE;
-    if (strcmp(type, "NFC") == 0) {
-        out->nfc = TRUE;
-        return TRUE;
-    }
-    if (strcmp(type, "Sequence") != 0 || depth >= 8)
-        return moe_fail(error, MOE_ERROR_INPUT,
-                        "%s: type '%s' is not supported; NFC and Sequence are", where, type);
-    JsonArray *array = moe_json_get_array(object, "normalizers", where, error);
-    if (array == NULL)
-        return FALSE;
-    for (guint i = 0; i < json_array_get_length(array); i++)
-        if (!read_normalizer(json_array_get_element(array, i), where, depth + 1, out, error))
-            return FALSE;
-    return TRUE;
-}
-
-static void append_normal(GString *out, const char *text, size_t length)
-{
-    if (length == 0)
-        return;
-    g_autofree char *normal = g_utf8_normalize(text, (gssize)length, G_NORMALIZE_NFC);
-    g_string_append(out, normal);
-}
-
-/* GLib stops at a NUL, and the reference leaves newer combining characters as they are; neither
- * composes with anything, so what lies between them is normalised part by part. */
-static GString *normalize(gconstpointer normalizer, const char *text, size_t length)
-{
-    const Normalizer *options = normalizer;
-    if (!options->nfc)
-        return g_string_new_len(text, (gssize)length);
-    GString *out = g_string_new(NULL);
-    size_t done = 0;
-    for (size_t at = 0; at < length;) {
-        gunichar c = g_utf8_get_char(text + at);
-        size_t next = at + (size_t)g_utf8_skip[(guchar)text[at]];
-        if (c == 0 || moe_unicode_is_plain(c)) {
-            append_normal(out, text + done, at - done);
-            g_string_append_len(out, text + at, (gssize)(next - at));
-            done = next;
-        }
-        at = next;
-    }
-    append_normal(out, text + done, length - done);
-    return out;
-}
+enum { LARGEST_BYTES = 256 << 20, LONGEST_TEXT = 1 << 28 };
 
 /* --- template -------------------------------------------------------------------------------- */
 
@@ -164,51 +92,66 @@ static gboolean read_post(MoeTokenizer *tokenizer, JsonNode *node, const char *w
 
 /* --- the file -------------------------------------------------------------------------------- */
 
-static gboolean read_decoder(MoeTokenizer *tokenizer, JsonNode *node, const char *where,
-                             GError **error)
+static gboolean read_model(MoeTokenizer *tokenizer, JsonObject *root, const char *path,
+                           GError **error)
 {
-    if (node == NULL || JSON_NODE_HOLDS_NULL(node))
-        return TRUE;
-    JsonObject *object = moe_json_object(node, where, error);
-    const char *type = object != NULL ? moe_json_get_string(object, "type", where, error) : NULL;
+    g_autofree char *where = g_strconcat(path, ": model", NULL);
+    JsonObject *object = moe_json_get_object(root, "model", path, error);
+    if (object == NULL)
+        return FALSE;
+    /* Files from before the key was written are BPE where they have merges. */
+    const char *type = "BPE";
+    if (json_object_has_member(object, "type") || !json_object_has_member(object, "merges"))
+        type = moe_json_get_string(object, "type", where, error);
     if (type == NULL)
         return FALSE;
-    if (strcmp(type, "ByteLevel") != 0)
-        return moe_fail(error, MOE_ERROR_INPUT, "%s: type '%s' is not supported; ByteLevel is",
-                        where, type);
-    tokenizer->byte_letters = TRUE;
-    return TRUE;
+    if (strcmp(type, "BPE") == 0)
+        tokenizer->bpe = moe_bpe_new(object, where, error);
+    else if (strcmp(type, "Unigram") == 0)
+        tokenizer->unigram = moe_unigram_new(object, where, error);
+    else
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: type is '%s'; BPE and Unigram are read", where,
+                        type);
+    if (tokenizer->bpe != NULL)
+        tokenizer->table = moe_bpe_table(tokenizer->bpe);
+    else if (tokenizer->unigram != NULL)
+        tokenizer->table = moe_unigram_table(tokenizer->unigram);
+    return tokenizer->table != NULL;
 }
 
 static gboolean read_parts(MoeTokenizer *tokenizer, JsonObject *root, const char *path,
                            GError **error)
 {
-    g_autofree char *model = g_strconcat(path, ": model", NULL);
     g_autofree char *normalizer = g_strconcat(path, ": normalizer", NULL);
     g_autofree char *added = g_strconcat(path, ": added_tokens", NULL);
     g_autofree char *pre = g_strconcat(path, ": pre_tokenizer", NULL);
     g_autofree char *post = g_strconcat(path, ": post_processor", NULL);
     g_autofree char *decoder = g_strconcat(path, ": decoder", NULL);
-    JsonObject *object = moe_json_get_object(root, "model", path, error);
-    if (object == NULL || (tokenizer->model = moe_bpe_new(object, model, error)) == NULL)
+    if (!read_model(tokenizer, root, path, error))
         return FALSE;
-    if (!read_normalizer(json_object_get_member(root, "normalizer"), normalizer, 0,
-                         &tokenizer->normalizer, error))
+    tokenizer->normalizer =
+        moe_normalizer_new(json_object_get_member(root, "normalizer"), normalizer, error);
+    if (tokenizer->normalizer == NULL)
         return FALSE;
-    tokenizer->added =
-        moe_added_tokens_new(json_object_get_member(root, "added_tokens"), tokenizer->model,
-                             normalize, &tokenizer->normalizer, added, error);
+    tokenizer->added = moe_added_tokens_new(json_object_get_member(root, "added_tokens"),
+                                            tokenizer->table, tokenizer->normalizer, added, error);
     if (tokenizer->added == NULL)
         return FALSE;
     tokenizer->pretokenizer =
         moe_pretokenizer_new(json_object_get_member(root, "pre_tokenizer"), pre, error);
-    if (tokenizer->pretokenizer == NULL)
+    if (tokenizer->pretokenizer == NULL ||
+        !read_post(tokenizer, json_object_get_member(root, "post_processor"), post, 0, error))
         return FALSE;
-    if (!moe_pretokenizer_byte_level(tokenizer->pretokenizer))
-        return moe_fail(error, MOE_ERROR_INPUT,
-                        "%s: no ByteLevel step; only byte-level BPE is read", pre);
-    return read_post(tokenizer, json_object_get_member(root, "post_processor"), post, 0, error) &&
-           read_decoder(tokenizer, json_object_get_member(root, "decoder"), decoder, error);
+    tokenizer->decoder = moe_decoder_new(json_object_get_member(root, "decoder"), decoder, error);
+    return tokenizer->decoder != NULL;
+}
+
+MoeTokenizer *moe_tokenizer_empty(void)
+{
+    MoeTokenizer *tokenizer = g_new0(MoeTokenizer, 1);
+    tokenizer->before = g_array_new(FALSE, FALSE, sizeof(guint32));
+    tokenizer->after = g_array_new(FALSE, FALSE, sizeof(guint32));
+    return tokenizer;
 }
 
 MoeTokenizer *moe_tokenizer_load(const char *path, GError **error)
@@ -223,9 +166,7 @@ MoeTokenizer *moe_tokenizer_load(const char *path, GError **error)
     JsonObject *root = moe_json_object(moe_json_root(json), path, error);
     if (root == NULL)
         return NULL;
-    g_autoptr(MoeTokenizer) tokenizer = g_new0(MoeTokenizer, 1);
-    tokenizer->before = g_array_new(FALSE, FALSE, sizeof(guint32));
-    tokenizer->after = g_array_new(FALSE, FALSE, sizeof(guint32));
+    g_autoptr(MoeTokenizer) tokenizer = moe_tokenizer_empty();
     if (!read_parts(tokenizer, root, path, error))
         return NULL;
     return g_steal_pointer(&tokenizer);
@@ -235,9 +176,12 @@ void moe_tokenizer_free(MoeTokenizer *tokenizer)
 {
     if (tokenizer == NULL)
         return;
-    moe_bpe_free(tokenizer->model);
+    moe_bpe_free(tokenizer->bpe);
+    moe_unigram_free(tokenizer->unigram);
+    moe_normalizer_free(tokenizer->normalizer);
     moe_added_tokens_free(tokenizer->added);
     moe_pretokenizer_free(tokenizer->pretokenizer);
+    moe_decoder_free(tokenizer->decoder);
     g_array_unref(tokenizer->before);
     g_array_unref(tokenizer->after);
     g_free(tokenizer);
@@ -246,20 +190,23 @@ void moe_tokenizer_free(MoeTokenizer *tokenizer)
 guint32 moe_tokenizer_size(const MoeTokenizer *tokenizer)
 {
     gint64 last = moe_added_tokens_last_id(tokenizer->added);
-    return MAX((guint32)(last + 1), moe_bpe_last_id(tokenizer->model) + 1);
+    return MAX((guint32)(last + 1), moe_token_table_end(tokenizer->table));
 }
 
 /* --- encoding -------------------------------------------------------------------------------- */
 
 static gboolean encode_text(const MoeTokenizer *tokenizer, const char *text, size_t length,
-                            GArray *ids, GError **error)
+                            gboolean first, GArray *ids, GError **error)
 {
     g_autoptr(GPtrArray) pieces = NULL;
-    if (!moe_pretokenizer_cut(tokenizer->pretokenizer, text, length, &pieces, error))
+    if (!moe_pretokenizer_cut(tokenizer->pretokenizer, text, length, first, &pieces, error))
         return FALSE;
     for (guint i = 0; i < pieces->len; i++) {
         const GString *piece = pieces->pdata[i];
-        moe_bpe_encode(tokenizer->model, piece->str, piece->len, ids);
+        if (tokenizer->bpe != NULL)
+            moe_bpe_encode(tokenizer->bpe, piece->str, piece->len, ids);
+        else if (!moe_unigram_encode(tokenizer->unigram, piece->str, piece->len, ids, error))
+            return FALSE;
     }
     return TRUE;
 }
@@ -267,37 +214,37 @@ static gboolean encode_text(const MoeTokenizer *tokenizer, const char *text, siz
 /* Text between added tokens of the raw kind: normalise it, look for those of the normalised kind.
  */
 static gboolean encode_normalized(const MoeTokenizer *tokenizer, const char *text, size_t length,
-                                  GArray *ids, GError **error)
+                                  gboolean first, GArray *ids, GError **error)
 {
-    GString *normal = normalize(&tokenizer->normalizer, text, length);
+    gboolean moved;
+    g_autoptr(GString) normal =
+        moe_normalizer_run(tokenizer->normalizer, text, length, &moved, error);
     g_autoptr(GArray) spans = g_array_new(FALSE, FALSE, sizeof(MoeAddedSpan));
-    gboolean good =
-        moe_added_tokens_find(tokenizer->added, TRUE, normal->str, normal->len, spans, error);
-    for (guint i = 0; i < spans->len && good; i++) {
+    if (normal == NULL ||
+        !moe_added_tokens_find(tokenizer->added, TRUE, normal->str, normal->len, spans, error))
+        return FALSE;
+    for (guint i = 0; i < spans->len; i++) {
         const MoeAddedSpan *span = &g_array_index(spans, MoeAddedSpan, i);
         guint32 id = (guint32)span->id;
         if (span->id >= 0)
             g_array_append_val(ids, id);
-        else
-            good = encode_text(tokenizer, normal->str + span->start, span->end - span->start, ids,
-                               error);
+        else if (!encode_text(tokenizer, normal->str + span->start, span->end - span->start,
+                              first && !moved && span->start == 0, ids, error))
+            return FALSE;
     }
-    g_string_free(normal, TRUE);
-    return good;
+    return TRUE;
 }
 
 gboolean moe_tokenizer_encode(const MoeTokenizer *tokenizer, const char *text, size_t length,
                               gboolean special, GArray *ids, GError **error)
 {
-    for (const char *p = text, *end = text + length; p < end;) {
-        const char *stop;
-        if (g_utf8_validate_len(p, (gsize)(end - p), &stop))
-            break;
-        if (*stop != '\0') /* a NUL is a character like others here */
-            return moe_fail(error, MOE_ERROR_INPUT, "byte %td of the text is not UTF-8",
-                            stop - text);
-        p = stop + 1;
-    }
+    if (length > LONGEST_TEXT)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "a text of %zu bytes; at most %d are encoded at a time", length,
+                        LONGEST_TEXT);
+    size_t valid = moe_unicode_valid_length(text, length);
+    if (valid < length)
+        return moe_fail(error, MOE_ERROR_INPUT, "byte %zu of the text is not UTF-8", valid);
     if (special)
         g_array_append_vals(ids, tokenizer->before->data, tokenizer->before->len);
     g_autoptr(GArray) spans = g_array_new(FALSE, FALSE, sizeof(MoeAddedSpan));
@@ -308,8 +255,8 @@ gboolean moe_tokenizer_encode(const MoeTokenizer *tokenizer, const char *text, s
         guint32 id = (guint32)span->id;
         if (span->id >= 0)
             g_array_append_val(ids, id);
-        else if (!encode_normalized(tokenizer, text + span->start, span->end - span->start, ids,
-                                    error))
+        else if (!encode_normalized(tokenizer, text + span->start, span->end - span->start,
+                                    span->start == 0, ids, error))
             return FALSE;
     }
     if (special)
@@ -319,83 +266,33 @@ gboolean moe_tokenizer_encode(const MoeTokenizer *tokenizer, const char *text, s
 
 /* --- decoding -------------------------------------------------------------------------------- */
 
-/* Appends the bytes of a token: of its letters, or, when one is not a byte's letter, its own. */
-static void append_token(GString *out, const char *token, gboolean byte_letters)
+static const char *token_of(const MoeTokenizer *tokenizer, guint32 id)
 {
-    gsize length = out->len;
-    for (const char *p = token; byte_letters && *p != '\0'; p = g_utf8_next_char(p)) {
-        int byte = moe_letter_byte(g_utf8_get_char(p));
-        if (byte < 0) {
-            g_string_truncate(out, length);
-            byte_letters = FALSE;
-            break;
-        }
-        g_string_append_c(out, (char)byte);
-    }
-    if (!byte_letters)
-        g_string_append(out, token);
-}
-
-/* How many bytes at @p begin a character that could still become valid (the "maximal subpart" that
- * Unicode recommends to replace by one U+FFFD); at least 1. */
-static size_t invalid_length(const guchar *p, size_t length)
-{
-    guchar low = 0x80, high = 0xBF;
-    size_t need;
-    if (p[0] >= 0xC2 && p[0] <= 0xDF)
-        need = 1;
-    else if (p[0] >= 0xE0 && p[0] <= 0xEF)
-        need = 2;
-    else if (p[0] >= 0xF0 && p[0] <= 0xF4)
-        need = 3;
-    else
-        return 1;
-    low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : low;
-    high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : high;
-    size_t n = 1;
-    while (n <= need && n < length && p[n] >= low && p[n] <= high) {
-        low = 0x80;
-        high = 0xBF;
-        n++;
-    }
-    return n;
-}
-
-static GString *replace_invalid(const GString *bytes)
-{
-    GString *text = g_string_sized_new(bytes->len);
-    for (size_t at = 0; at < bytes->len;) {
-        const char *stop;
-        gboolean valid = g_utf8_validate_len(bytes->str + at, bytes->len - at, &stop);
-        g_string_append_len(text, bytes->str + at, stop - (bytes->str + at));
-        at = (size_t)(stop - bytes->str);
-        if (valid)
-            break;
-        if (bytes->str[at] == '\0') {
-            g_string_append_c(text, '\0');
-            at++;
-            continue;
-        }
-        g_string_append(text, "\xEF\xBF\xBD");
-        at += invalid_length((const guchar *)bytes->str + at, bytes->len - at);
-    }
-    return text;
+    const char *token = moe_added_tokens_text(tokenizer->added, id);
+    return token != NULL ? token : moe_token_table_token(tokenizer->table, id);
 }
 
 GString *moe_tokenizer_decode(const MoeTokenizer *tokenizer, const guint32 *ids, size_t n,
                               gboolean skip_special)
 {
-    GString *bytes = g_string_new(NULL);
+    g_autoptr(GPtrArray) tokens = g_ptr_array_new();
     for (size_t i = 0; i < n; i++) {
-        if (skip_special && moe_added_tokens_special(tokenizer->added, ids[i]))
-            continue;
-        const char *token = moe_added_tokens_text(tokenizer->added, ids[i]);
-        if (token == NULL)
-            token = moe_bpe_token(tokenizer->model, ids[i]);
-        if (token != NULL)
-            append_token(bytes, token, tokenizer->byte_letters);
+        const char *token = token_of(tokenizer, ids[i]);
+        if (token != NULL && !(skip_special && moe_tokenizer_is_special(tokenizer, ids[i])))
+            g_ptr_array_add(tokens, (gpointer)token);
     }
-    GString *text = replace_invalid(bytes);
-    g_string_free(bytes, TRUE);
-    return text;
+    return moe_decoder_run(tokenizer->decoder, (const char *const *)tokens->pdata, tokens->len);
+}
+
+gboolean moe_tokenizer_is_special(const MoeTokenizer *tokenizer, guint32 id)
+{
+    return moe_added_tokens_special(tokenizer->added, id);
+}
+
+void moe_tokenizer_token_bytes(const MoeTokenizer *tokenizer, guint32 id, gboolean first,
+                               GString *bytes)
+{
+    const char *token = token_of(tokenizer, id);
+    if (token != NULL)
+        moe_decoder_bytes(tokenizer->decoder, token, first, bytes);
 }

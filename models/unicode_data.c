@@ -81,3 +81,16 @@ gboolean moe_unicode_is_plain(gunichar c)
     }
     return low < G_N_ELEMENTS(plain) && plain[low].first <= c;
 }
+
+gboolean moe_unicode_is_space(gunichar c)
+{
+    return g_unichar_isspace(c) || c == 0x0B || c == 0x85;
+}
+
+size_t moe_unicode_valid_length(const char *text, size_t length)
+{
+    const char *end = text + length, *stop = text;
+    while (stop < end && !g_utf8_validate_len(stop, (gsize)(end - stop), &stop) && *stop == '\0')
+        stop++;
+    return (size_t)(stop - text);
+}

@@ -23,4 +23,11 @@ extern const MoeUnicodeRange moe_unicode_new[];
  * decomposes: it was assigned after Unicode 10. */
 gboolean moe_unicode_is_plain(gunichar c);
 
+/* Whether @c has the property White_Space. */
+gboolean moe_unicode_is_space(gunichar c);
+
+/* How many of the @length bytes at @text are UTF-8 before the first that is not; NUL is a character
+ * like others. */
+size_t moe_unicode_valid_length(const char *text, size_t length);
+
 #endif

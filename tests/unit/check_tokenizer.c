@@ -17,7 +17,7 @@ static char *cut(const char *json_text, const char *text)
     g_autoptr(MoePretokenizer) p = moe_pretokenizer_new(moe_json_root(json), "t", &error);
     assert_no_error(error);
     GPtrArray *pieces = NULL;
-    ck_assert(moe_pretokenizer_cut(p, text, strlen(text), &pieces, &error));
+    ck_assert(moe_pretokenizer_cut(p, text, strlen(text), TRUE, &pieces, &error));
     GString *all = g_string_new(NULL);
     for (guint i = 0; i < pieces->len; i++) {
         GString *piece = g_ptr_array_index(pieces, i);
@@ -163,7 +163,6 @@ static const struct {
     {"", "\"vocab\": {\"a\": 99999999999}, \"merges\": []", "vocab"},
     {"", "\"merges\": []", "vocab"},
     {"", VOCAB ", " MERGES ", \"dropout\": 0.1", "dropout"},
-    {"", VOCAB ", " MERGES ", \"byte_fallback\": true", "byte_fallback"},
     {"\"normalizer\": {\"type\": \"Lowercase\"},", VOCAB ", " MERGES, "Lowercase"},
     {"\"pre_tokenizer\": {\"type\": \"Whitespace\"},", VOCAB ", " MERGES, "Whitespace"},
     {"\"pre_tokenizer\": " SPLIT("{\"Regex\": \"(\"}", "Isolated") ",", VOCAB ", " MERGES,
