@@ -181,7 +181,7 @@ static void compose(const GString *text, GString *out)
     append_nfc(out, text->str + done, text->len - done);
 }
 
-static void strip(const Step *step, const GString *text, GString *out, gboolean *moved)
+static void strip(const Step *step, const GString *text, GString *out, size_t *begin)
 {
     size_t start = 0, end = text->len;
     while (step->left && start < end && moe_unicode_is_space(g_utf8_get_char(text->str + start)))
@@ -192,7 +192,7 @@ static void strip(const Step *step, const GString *text, GString *out, gboolean 
             break;
         end = (size_t)(last - text->str);
     }
-    *moved = *moved || start > 0;
+    *begin -= MIN(*begin, start);
     g_string_append_len(out, text->str + start, (gssize)(end - start));
 }
 
@@ -206,61 +206,80 @@ static gboolean append_mapped(const MoeCharsmap *map, const char *text, size_t l
 }
 
 /* The reference looks up clusters of up to five bytes, and each character of a cluster that is
- * longer or has no entry. */
-static void map_characters(const MoeCharsmap *map, const GString *text, GString *out)
+ * longer or has no entry. The beginning is what the first character that leaves something becomes;
+ * of a cluster replaced as a whole, one character. */
+static void map_characters(const MoeCharsmap *map, const GString *text, GString *out, size_t *begin)
 {
+    size_t first = 0;
     for (size_t at = 0, end; at < text->len; at = end) {
         size_t cluster = moe_grapheme_length(text->str + at, text->len - at);
+        size_t one = (size_t)g_utf8_skip[(guchar)text->str[at]];
         end = at + cluster;
-        if (cluster < 6 && append_mapped(map, text->str + at, cluster, out))
+        if (cluster < 6 && append_mapped(map, text->str + at, cluster, out)) {
+            if (first == 0 && out->len > 0)
+                first = cluster == one ? out->len : (size_t)g_utf8_skip[(guchar)out->str[0]];
             continue;
-        for (size_t n; at < end; at += n) {
-            n = (size_t)g_utf8_skip[(guchar)text->str[at]];
-            if (!append_mapped(map, text->str + at, n, out))
-                g_string_append_len(out, text->str + at, (gssize)n);
+        }
+        for (; at < end; at += one) {
+            one = (size_t)g_utf8_skip[(guchar)text->str[at]];
+            if (!append_mapped(map, text->str + at, one, out))
+                g_string_append_len(out, text->str + at, (gssize)one);
+            first = first > 0 ? first : out->len;
         }
     }
+    *begin = *begin > 0 ? first : 0;
+}
+
+/* A replacement counts as the last byte of what it replaces, and at the very beginning as that. */
+static gboolean replace(const Step *step, const GString *text, GString *out, size_t most,
+                        size_t *begin, GError **error)
+{
+    gssize first;
+    if (!moe_pattern_replace(step->pattern, text, step->content, most, out, &first, error))
+        return FALSE;
+    if (first == 0)
+        *begin += strlen(step->content);
+    else if (first > 0)
+        *begin = (size_t)first <= *begin ? strlen(step->content) + *begin - (size_t)first : 0;
+    return TRUE;
 }
 
 static gboolean run_step(const Step *step, const GString *text, GString *out, size_t most,
-                         gboolean *moved, GError **error)
+                         size_t *begin, GError **error)
 {
     switch (step->kind) {
     case NFC:
         compose(text, out);
+        *begin = *begin > 0 && out->len > 0 ? (size_t)g_utf8_skip[(guchar)out->str[0]] : 0;
         return TRUE;
     case PREPEND:
         g_string_append(out, text->len > 0 ? step->content : "");
+        *begin += out->len;
         g_string_append_len(out, text->str, (gssize)text->len);
         return TRUE;
     case STRIP:
-        strip(step, text, out, moved);
+        strip(step, text, out, begin);
         return TRUE;
     case PRECOMPILED:
-        map_characters(step->map, text, out);
+        map_characters(step->map, text, out, begin);
         return TRUE;
     case REPLACE:
-        break;
+        return replace(step, text, out, most, begin, error);
     }
-    size_t first = 0;
-    if (!moe_pattern_replace(step->pattern, text, step->content, most, out, &first, error))
-        return FALSE;
-    /* The replacement counts as the last of the characters that it replaces. */
-    size_t one = *step->content != '\0' ? (size_t)g_utf8_skip[(guchar)text->str[0]] : 0;
-    *moved = *moved || first > one;
     return TRUE;
 }
 
 GString *moe_normalizer_run(const MoeNormalizer *normalizer, const char *text, size_t length,
-                            gboolean *moved_out, GError **error)
+                            size_t *begin_out, GError **error)
 {
     GString *now = g_string_new_len(text, (gssize)length);
     size_t most = length * LARGEST_GROWTH + SPARE_BYTES;
-    gboolean moved = FALSE, good = TRUE;
+    size_t begin = length > 0 ? (size_t)g_utf8_skip[(guchar)*text] : 0;
+    gboolean good = TRUE;
     for (guint i = 0; i < normalizer->steps->len && good; i++) {
         const Step *step = &g_array_index(normalizer->steps, Step, i);
         GString *next = g_string_sized_new(now->len);
-        good = run_step(step, now, next, most, &moved, error);
+        good = run_step(step, now, next, most, &begin, error);
         g_string_free(now, TRUE);
         now = next;
         if (good && now->len > most)
@@ -271,7 +290,7 @@ GString *moe_normalizer_run(const MoeNormalizer *normalizer, const char *text, s
         g_string_free(now, TRUE);
         return NULL;
     }
-    if (moved_out != NULL)
-        *moved_out = moved;
+    if (begin_out != NULL)
+        *begin_out = begin;
     return now;
 }

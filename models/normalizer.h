@@ -25,10 +25,10 @@ void moe_normalizer_free(MoeNormalizer *normalizer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeNormalizer, moe_normalizer_free)
 
 /* The normal form of @length bytes of valid UTF-8 (NUL allowed); the caller frees the GString.
- * @moved_out (may be NULL): whether the first character of the result is not from the first of
+ * @begin_out (may be NULL): how many bytes at the beginning of the result stem from the beginning of
  * @text. Errors: MOE_ERROR_INPUT (a pattern gives up; more than 64 bytes for each of the text);
  * NULL then. */
 GString *moe_normalizer_run(const MoeNormalizer *normalizer, const char *text, size_t length,
-                            gboolean *moved_out, GError **error);
+                            size_t *begin_out, GError **error);
 
 #endif

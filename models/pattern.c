@@ -197,11 +197,11 @@ int moe_pattern_find(const MoePattern *pattern, const char *text, size_t length,
 }
 
 gboolean moe_pattern_replace(const MoePattern *pattern, const GString *text, const char *content,
-                             size_t most, GString *out, size_t *first_out, GError **error)
+                             size_t most, GString *out, gssize *first_out, GError **error)
 {
     size_t done = 0, from = 0, start, end;
     gboolean matched = FALSE;
-    *first_out = 0;
+    *first_out = -1;
     while (text->len > 0 && from <= text->len) {
         int found = moe_pattern_find(pattern, text->str, text->len, from, &start, &end, error);
         if (found < 0)
@@ -217,8 +217,8 @@ gboolean moe_pattern_replace(const MoePattern *pattern, const GString *text, con
         if (out->len > most)
             return moe_fail(error, MOE_ERROR_INPUT, "%s: %zu bytes of text become more than %zu",
                             pattern->where, text->len, most);
-        if (start == 0)
-            *first_out = end;
+        if (start == 0 && *first_out < 0)
+            *first_out = (gssize)end;
         done = from = end;
         matched = TRUE;
     }

@@ -26,11 +26,11 @@ int moe_pattern_find(const MoePattern *pattern, const char *text, size_t length,
                      size_t *start_out, size_t *end_out, GError **error);
 
 /* Appends @text to @out with every match replaced by @content; a match of nothing counts where it
- * does not follow another match at once, as in the reference. @first_out: where the match at the
- * very beginning ends, or 0. Errors: MOE_ERROR_INPUT (a limit of PCRE2; @out gets longer than
+ * does not follow another match at once, as in the reference. @first_out: where a match at the
+ * very beginning ends, or -1. Errors: MOE_ERROR_INPUT (a limit of PCRE2; @out gets longer than
  * @most). */
 gboolean moe_pattern_replace(const MoePattern *pattern, const GString *text, const char *content,
-                             size_t most, GString *out, size_t *first_out,
+                             size_t most, GString *out, gssize *first_out,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 #endif

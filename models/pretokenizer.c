@@ -316,32 +316,41 @@ static void join_spans(Behavior behavior, GArray *spans)
     g_array_set_size(spans, kept);
 }
 
-/* Metaspace before it cuts: spaces become its letter, and perhaps one more comes in front. */
-static void mark_spaces(const Step *step, GString *piece, gboolean first)
+/* Metaspace before it cuts: spaces become its letter, and perhaps one more comes in front. Of the
+ * piece @begin bytes are the beginning of the text, and are counted again. */
+static void mark_spaces(const Step *step, GString *piece, size_t *begin)
 {
     GString *marked = g_string_sized_new(piece->len);
-    for (size_t at = 0; at < piece->len; at++)
+    size_t counted = 0;
+    for (size_t at = 0; at < piece->len; at++) {
         if (piece->str[at] == ' ')
             g_string_append(marked, step->space);
         else
             g_string_append_c(marked, piece->str[at]);
-    if ((step->scheme == ALWAYS || (step->scheme == FIRST && first)) &&
-        !g_str_has_prefix(marked->str, step->space))
+        counted = at < *begin ? marked->len : counted;
+    }
+    if ((step->scheme == ALWAYS || (step->scheme == FIRST && *begin > 0)) &&
+        !g_str_has_prefix(marked->str, step->space)) {
         g_string_prepend(marked, step->space);
+        counted += *begin > 0 ? strlen(step->space) : 0;
+    }
+    *begin = counted;
     g_string_truncate(piece, 0);
     g_string_append_len(piece, marked->str, (gssize)marked->len);
     g_string_free(marked, TRUE);
 }
 
-/* Appends the cuts of @piece to @out; @first_inout: whether the piece, and then its first cut,
- * begins where the user's text begins. */
-static gboolean cut_piece(const Step *step, GString *piece, gboolean *first_inout, GPtrArray *out,
-                          GError **error)
+/* Appends the cuts of @piece to @out, and to @begins how many bytes of each are the beginning of
+ * the text; of the piece these are @begin. */
+static gboolean cut_piece(const Step *step, GString *piece, size_t begin, GPtrArray *out,
+                          GArray *begins, GError **error)
 {
-    if (step->prefix_space && (piece->len == 0 || piece->str[0] != ' '))
+    if (step->prefix_space && (piece->len == 0 || piece->str[0] != ' ')) {
         g_string_prepend_c(piece, ' ');
+        begin += begin > 0 ? 1 : 0;
+    }
     if (*step->space != '\0')
-        mark_spaces(step, piece, *first_inout);
+        mark_spaces(step, piece, &begin);
     g_autoptr(GArray) spans = g_array_new(FALSE, FALSE, sizeof(Span));
     if (step->pattern == NULL) {
         Span whole = {0, piece->len, FALSE};
@@ -351,7 +360,6 @@ static gboolean cut_piece(const Step *step, GString *piece, gboolean *first_inou
             return FALSE;
         join_spans(step->behavior, spans);
     }
-    *first_inout = *first_inout && spans->len > 0 && g_array_index(spans, Span, 0).start == 0;
     for (guint i = 0; i < spans->len; i++) {
         const Span *span = &g_array_index(spans, Span, i);
         GString *cut = g_string_new(NULL);
@@ -361,6 +369,8 @@ static gboolean cut_piece(const Step *step, GString *piece, gboolean *first_inou
             for (size_t b = span->start; b < span->end; b++)
                 g_string_append_unichar(cut, moe_byte_letter((guint8)piece->str[b]));
         g_ptr_array_add(out, cut);
+        size_t left = begin - MIN(begin, span->start);
+        g_array_append_val(begins, left);
     }
     return TRUE;
 }
@@ -371,22 +381,26 @@ static void free_piece(gpointer piece)
 }
 
 gboolean moe_pretokenizer_cut(const MoePretokenizer *pretokenizer, const char *text, size_t length,
-                              gboolean first, GPtrArray **pieces_out, GError **error)
+                              size_t begin, GPtrArray **pieces_out, GError **error)
 {
     g_autoptr(GPtrArray) pieces = g_ptr_array_new_with_free_func(free_piece);
-    if (length > 0)
+    g_autoptr(GArray) begins = g_array_new(FALSE, FALSE, sizeof(size_t));
+    if (length > 0) {
         g_ptr_array_add(pieces, g_string_new_len(text, (gssize)length));
+        g_array_append_val(begins, begin);
+    }
     for (guint s = 0; s < pretokenizer->steps->len; s++) {
         const Step *step = &g_array_index(pretokenizer->steps, Step, s);
         GPtrArray *cut = g_ptr_array_new_with_free_func(free_piece);
+        GArray *left = g_array_new(FALSE, FALSE, sizeof(size_t));
         gboolean good = TRUE;
-        for (guint i = 0; i < pieces->len && good; i++) {
-            gboolean begins = first && i == 0;
-            good = cut_piece(step, g_ptr_array_index(pieces, i), &begins, cut, error);
-            first = i == 0 ? begins : first;
-        }
+        for (guint i = 0; i < pieces->len && good; i++)
+            good = cut_piece(step, g_ptr_array_index(pieces, i), g_array_index(begins, size_t, i),
+                             cut, left, error);
         g_ptr_array_unref(pieces);
         pieces = cut;
+        g_array_unref(begins);
+        begins = left;
         if (!good)
             return FALSE;
     }

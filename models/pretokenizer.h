@@ -26,11 +26,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoePretokenizer, moe_pretokenizer_free)
 
 /* Cuts the @length bytes of valid UTF-8 at @text (NUL allowed) into pieces: GStrings that the
  * caller frees with the array. With a ByteLevel step, each byte of a piece has become its visible
- * letter (moe_byte_letter()). @first: @text begins where the user's text begins, which
- * Metaspace's scheme "first" asks. Errors: MOE_ERROR_INPUT when a pattern gives up (its limits, not
+ * letter (moe_byte_letter()). @begin: how many bytes of @text count as the beginning of
+ * the user's text, which Metaspace's scheme "first" asks. Errors: MOE_ERROR_INPUT when a pattern gives up (its limits, not
  * ours). */
 gboolean moe_pretokenizer_cut(const MoePretokenizer *pretokenizer, const char *text, size_t length,
-                              gboolean first, GPtrArray **pieces_out,
+                              size_t begin, GPtrArray **pieces_out,
                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Whether a ByteLevel step is among the steps, so that pieces are letters that stand for bytes. */

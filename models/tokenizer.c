@@ -195,11 +195,12 @@ guint32 moe_tokenizer_size(const MoeTokenizer *tokenizer)
 
 /* --- encoding -------------------------------------------------------------------------------- */
 
+/* Of the text, @begin bytes are the beginning of what the user wrote. */
 static gboolean encode_text(const MoeTokenizer *tokenizer, const char *text, size_t length,
-                            gboolean first, GArray *ids, GError **error)
+                            size_t begin, GArray *ids, GError **error)
 {
     g_autoptr(GPtrArray) pieces = NULL;
-    if (!moe_pretokenizer_cut(tokenizer->pretokenizer, text, length, first, &pieces, error))
+    if (!moe_pretokenizer_cut(tokenizer->pretokenizer, text, length, begin, &pieces, error))
         return FALSE;
     for (guint i = 0; i < pieces->len; i++) {
         const GString *piece = pieces->pdata[i];
@@ -216,9 +217,9 @@ static gboolean encode_text(const MoeTokenizer *tokenizer, const char *text, siz
 static gboolean encode_normalized(const MoeTokenizer *tokenizer, const char *text, size_t length,
                                   gboolean first, GArray *ids, GError **error)
 {
-    gboolean moved;
+    size_t begin;
     g_autoptr(GString) normal =
-        moe_normalizer_run(tokenizer->normalizer, text, length, &moved, error);
+        moe_normalizer_run(tokenizer->normalizer, text, length, &begin, error);
     g_autoptr(GArray) spans = g_array_new(FALSE, FALSE, sizeof(MoeAddedSpan));
     if (normal == NULL ||
         !moe_added_tokens_find(tokenizer->added, TRUE, normal->str, normal->len, spans, error))
@@ -229,7 +230,7 @@ static gboolean encode_normalized(const MoeTokenizer *tokenizer, const char *tex
         if (span->id >= 0)
             g_array_append_val(ids, id);
         else if (!encode_text(tokenizer, normal->str + span->start, span->end - span->start,
-                              first && !moved && span->start == 0, ids, error))
+                              first && span->start < begin ? begin - span->start : 0, ids, error))
             return FALSE;
     }
     return TRUE;

@@ -17,7 +17,7 @@ static char *cut(const char *json_text, const char *text)
     g_autoptr(MoePretokenizer) p = moe_pretokenizer_new(moe_json_root(json), "t", &error);
     assert_no_error(error);
     GPtrArray *pieces = NULL;
-    ck_assert(moe_pretokenizer_cut(p, text, strlen(text), TRUE, &pieces, &error));
+    ck_assert(moe_pretokenizer_cut(p, text, strlen(text), strlen(text), &pieces, &error));
     GString *all = g_string_new(NULL);
     for (guint i = 0; i < pieces->len; i++) {
         GString *piece = g_ptr_array_index(pieces, i);
