@@ -216,6 +216,8 @@ static void run_tokenizer(const char *path, const char *data, size_t size)
         moe_tokenizer_decode(tokenizer, (const guint32 *)(void *)ids->data, ids->len, FALSE);
     fuzz_require(g_utf8_validate_len(back->str, back->len, NULL) || strlen(back->str) < back->len,
                  "decoded text is UTF-8");
+    for (guint i = 0; i < ids->len; i++)
+        moe_tokenizer_token_bytes(tokenizer, g_array_index(ids, guint32, i), i == 0, back);
     g_string_free(back, TRUE);
 }
 

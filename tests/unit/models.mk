@@ -50,6 +50,14 @@ unit_programs += tests/unit/check_tokenizer
 tests_unit_check_tokenizer_CFLAGS = $(unit_cflags)
 tests_unit_check_tokenizer_LDADD = $(unit_ldadd)
 
+unit_programs += tests/unit/check_sentencepiece
+tests_unit_check_sentencepiece_CFLAGS = $(unit_cflags)
+tests_unit_check_sentencepiece_LDADD = $(unit_ldadd)
+
+unit_programs += tests/unit/check_vocabulary
+tests_unit_check_vocabulary_CFLAGS = $(unit_cflags)
+tests_unit_check_vocabulary_LDADD = $(unit_ldadd)
+
 unit_programs += tests/unit/check_forward
 tests_unit_check_forward_CFLAGS = $(unit_cflags)
 tests_unit_check_forward_LDADD = $(unit_ldadd)
