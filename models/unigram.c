@@ -232,8 +232,9 @@ gboolean moe_unigram_encode(const MoeUnigram *unigram, const char *word, size_t 
     g_autoptr(GArray) stretches = g_array_new(FALSE, FALSE, sizeof(Stretch)); /* last to first */
     for (gint32 at = (gint32)length; at > 0; at = nodes[at].start) {
         Stretch stretch = {nodes[at].start, at, nodes[at].id == unigram->unknown};
-        Stretch *behind = (Stretch *)(void *)stretches->data + stretches->len - 1;
-        if (stretch.unknown && stretches->len > 0 && behind->unknown)
+        Stretch *behind =
+            stretches->len > 0 ? &g_array_index(stretches, Stretch, stretches->len - 1) : NULL;
+        if (stretch.unknown && behind != NULL && behind->unknown)
             behind->start = stretch.start;
         else
             g_array_append_val(stretches, stretch);
