@@ -276,6 +276,8 @@ const char *const *moe_engine_settings(void)
 MoeTimes *moe_engine_run(const MoeTopology *topology, const MoePrograms *programs, int sharing,
                          MoeProgress *progress, GError **error)
 {
+    if (!moe_topology_check_platform(topology, error))
+        return NULL;
     g_autoptr(MoeTimes) times = times_new(programs);
     Simulation simulation = {
         .topology = topology,

@@ -5,44 +5,32 @@
 /* One switch per node: every GPU has a link up to it and a link down from it. The switch itself
  * never limits (NVSwitch is non-blocking). Link numbers: up of GPU g, then down of GPU g. */
 
-static gboolean add_links(MoeTopology *topology, GError **error)
+static gboolean build(MoeTopology *topology, gint64 node, GError **error)
 {
     (void)error;
-    const MoeTopologyFile *file = &topology->file;
+    const MoeTopologyFile *file = &moe_topology_group(topology, node)->file;
+    const MoeMachine *machine = moe_topology_machine(topology, node);
     double bandwidth = file->scale_up.bandwidth * file->scale_up.efficiency;
-    for (gint64 gpu = 0; gpu < topology->n_gpus; gpu++) {
-        for (int down = 0; down < 2; down++) {
-            char *name = g_strdup_printf(
-                "node%" G_GINT64_FORMAT " gpu%" G_GINT64_FORMAT " scale-up %s",
-                gpu / file->gpus_per_node, gpu % file->gpus_per_node, down ? "in" : "out");
-            moe_topology_add_link_take(topology, name, MOE_FABRIC_SCALE_UP, bandwidth,
-                                       file->scale_up.latency / 2);
-        }
+    guint32 hub = moe_topology_add_switch_take(
+        topology, g_strdup_printf("node%" G_GINT64_FORMAT " switch", node), -1);
+    for (gint64 gpu = 0; gpu < machine->n_gpus; gpu++) {
+        guint32 vertex = (guint32)(machine->first_gpu + gpu);
+        for (int in = 0; in < 2; in++)
+            moe_topology_add_link(
+                topology, MOE_FABRIC_SCALE_UP, "GPU to switch",
+                g_strdup_printf("node%" G_GINT64_FORMAT " gpu%" G_GINT64_FORMAT " scale-up %s",
+                                node, gpu, in ? "in" : "out"),
+                in ? hub : vertex, in ? vertex : hub, bandwidth, file->scale_up.latency / 2);
     }
     return TRUE;
 }
 
-static int route(const MoeTopology *topology, gint64 from, gint64 to, guint32 *links)
+static int route(const MoeTopology *topology, gint64 node, gint64 a, gint64 b, guint32 *links)
 {
-    if (moe_topology_node(topology, from) != moe_topology_node(topology, to))
-        return 0;
-    guint32 first = topology->first_link[MOE_FABRIC_SCALE_UP];
-    links[0] = first + 2 * (guint32)from;
-    links[1] = first + 2 * (guint32)to + 1;
+    guint32 first = moe_topology_machine(topology, node)->first_link;
+    links[0] = first + 2 * (guint32)a;
+    links[1] = first + 2 * (guint32)b + 1;
     return 2;
 }
 
-static void write_zones(const MoeTopology *topology, GString *xml)
-{
-    const MoeTopologyFile *file = &topology->file;
-    for (gint64 node = 0; node < file->nodes; node++)
-        g_string_append_printf(
-            xml,
-            "<cluster id=\"scale-up%" G_GINT64_FORMAT "\" prefix=\"gpu\" suffix=\"\" "
-            "radical=\"%" G_GINT64_FORMAT "-%" G_GINT64_FORMAT "\" speed=\"1Gf\" bw=\"%.17gBps\" "
-            "lat=\"%.17gs\" sharing_policy=\"SPLITDUPLEX\"/>\n",
-            node, node * file->gpus_per_node, (node + 1) * file->gpus_per_node - 1,
-            file->scale_up.bandwidth * file->scale_up.efficiency, file->scale_up.latency / 2);
-}
-
-const MoeFabricKind moe_scale_up_nvswitch = {"nvswitch", add_links, route, write_zones};
+const MoeScaleUpKind moe_scale_up_nvswitch = {.name = "nvswitch", .build = build, .route = route};

@@ -4,20 +4,13 @@
 
 #include "sim/base/preset.h"
 #include "sim/base/yaml.h"
+#include "topologies/graph.h"
+#include "topologies/overrides.h"
+#include "topologies/paths.h"
+#include "topologies/read.h"
 
 #include <math.h>
 #include <string.h>
-
-static const MoeFabricKind *const scale_up_kinds[] = {
-    &moe_scale_up_none,
-    &moe_scale_up_nvswitch,
-    &moe_scale_up_mesh,
-};
-static const MoeFabricKind *const scale_out_kinds[] = {
-    &moe_scale_out_non_blocking,
-};
-
-enum { MOST_GPUS = 1 << 16 };
 
 const char *moe_fabric_name(MoeFabric fabric)
 {
@@ -25,246 +18,210 @@ const char *moe_fabric_name(MoeFabric fabric)
     return names[fabric];
 }
 
-const char *const *moe_scale_up_kinds(void)
+/* --- for the kinds --------------------------------------------------------------------------- */
+
+guint32 moe_topology_add_switch_take(MoeTopology *topology, char *name, int level)
 {
-    static const char *names[G_N_ELEMENTS(scale_up_kinds) + 1];
-    for (size_t i = 0; i < G_N_ELEMENTS(scale_up_kinds); i++)
-        names[i] = scale_up_kinds[i]->name;
-    return names;
+    MoeVertex vertex = {name, level};
+    g_array_append_val(topology->vertices, vertex);
+    return topology->vertices->len - 1;
 }
 
-const char *const *moe_scale_out_kinds(void)
+static const char *vertex_name(const MoeTopology *topology, guint32 vertex)
 {
-    static const char *names[G_N_ELEMENTS(scale_out_kinds) + 1];
-    for (size_t i = 0; i < G_N_ELEMENTS(scale_out_kinds); i++)
-        names[i] = scale_out_kinds[i]->name;
-    return names;
+    return g_array_index(topology->vertices, MoeVertex, vertex).name;
 }
 
-#define AT(member)          offsetof(MoeTopologyFile, member)
-#define INNER(part, member) offsetof(MoeTopologyFile, part.member) - offsetof(MoeTopologyFile, part)
-#define RATE                .unit = MOE_UNIT_RATE, .min = 1, .max = 1e15
-#define DELAY               .unit = MOE_UNIT_TIME, .max = 1
-#define SHARE               .unit = MOE_UNIT_RATIO, .min = 0.001, .max = 1
-
-static const MoeField scale_up_fields[] = {
-    {"kind", MOE_FIELD_CHOICE, INNER(scale_up, kind), .choices = moe_scale_up_kinds,
-     .doc = "how the GPUs of a node are connected"},
-    {"bandwidth", MOE_FIELD_QUANTITY, INNER(scale_up, bandwidth), "", RATE,
-     .doc = "per GPU and direction, nominal, over all its links"},
-    {"efficiency", MOE_FIELD_QUANTITY, INNER(scale_up, efficiency), "100%", SHARE,
-     .doc = "of it that payload reaches"},
-    {"latency", MOE_FIELD_QUANTITY, INNER(scale_up, latency), "0us", DELAY, .doc = "GPU to GPU"},
-    {NULL},
-};
-
-static const MoeField nic_fields[] = {
-    {"per_node", MOE_FIELD_INT, INNER(nics, per_node), "0", .max = 64, .doc = "NICs of a node"},
-    {"bandwidth", MOE_FIELD_QUANTITY, INNER(nics, bandwidth), "", RATE,
-     .doc = "per NIC and direction, nominal"},
-    {"efficiency", MOE_FIELD_QUANTITY, INNER(nics, efficiency), "100%", SHARE,
-     .doc = "of it that payload reaches"},
-    {"affinity", MOE_FIELD_INTS, INNER(nics, affinity), "", .max = 63,
-     .doc = "NIC of each GPU of a node; even if unset"},
-    {NULL},
-};
-
-static const MoeField scale_out_fields[] = {
-    {"kind", MOE_FIELD_CHOICE, INNER(scale_out, kind), "non-blocking",
-     .choices = moe_scale_out_kinds, .doc = "how the NICs are connected"},
-    {"latency", MOE_FIELD_QUANTITY, INNER(scale_out, latency), "0us", DELAY, .doc = "NIC to NIC"},
-    {NULL},
-};
-
-static const MoeField source_fields[] = {
-    {"scale_up", MOE_FIELD_STRING, INNER(sources, scale_up), "",
-     .doc = "where the figures are from"},
-    {"nics", MOE_FIELD_STRING, INNER(sources, nics), "", .doc = "where the figures are from"},
-    {"scale_out", MOE_FIELD_STRING, INNER(sources, scale_out), "",
-     .doc = "where the figures are from"},
-    {NULL},
-};
-
-const MoeField moe_topology_fields[] = {
-    {"preset", MOE_FIELD_IGNORED, 0, "", .doc = "preset or file that the other keys override"},
-    {"name", MOE_FIELD_STRING, AT(name), .doc = "what reports call it"},
-    {"description", MOE_FIELD_STRING, AT(description), "", .doc = "one line"},
-    {"sources", MOE_FIELD_MAP, AT(sources), .fields = source_fields},
-    {"nodes", MOE_FIELD_INT, AT(nodes), "", .min = 1, .max = MOST_GPUS, .doc = "machines"},
-    {"gpus_per_node", MOE_FIELD_INT, AT(gpus_per_node), .min = 1, .max = 1024,
-     .doc = "GPUs of a machine"},
-    {"gpu", MOE_FIELD_STRING, AT(gpu), .doc = "preset or file of the GPU"},
-    {"scale_up", MOE_FIELD_MAP, AT(scale_up), .fields = scale_up_fields, .shorthand = "kind"},
-    {"nics", MOE_FIELD_MAP, AT(nics), .fields = nic_fields, .shorthand = "per_node"},
-    {"scale_out", MOE_FIELD_MAP, AT(scale_out), .fields = scale_out_fields, .shorthand = "kind"},
-    {NULL},
-};
-
-/* --- reading --------------------------------------------------------------------------------- */
-
-static MoeNode *copy_node(const MoeNode *node)
+guint32 moe_topology_add_link(MoeTopology *topology, MoeFabric fabric, const char *kind, char *name,
+                              guint32 from, guint32 to, double bandwidth, double latency)
 {
-    MoeNode *copy = moe_node_new(node->kind, node->text, node->file, node->line, node->column);
-    copy->quoted = node->quoted;
-    for (guint i = 0; node->items != NULL && i < node->items->len; i++) {
-        if (node->keys != NULL)
-            g_ptr_array_add(copy->keys, copy_node(node->keys->pdata[i]));
-        g_ptr_array_add(copy->items, copy_node(node->items->pdata[i]));
-    }
-    return copy;
+    if (name == NULL)
+        name = g_strdup_printf("%s to %s", vertex_name(topology, from), vertex_name(topology, to));
+    MoeLink link = {name, fabric, bandwidth, latency, kind, from, to, FALSE};
+    g_array_append_val(topology->links, link);
+    return topology->links->len - 1;
 }
 
-/* Lays the keys of @over over those of @base, map by map. */
-static void overlay(MoeNode *base, const MoeNode *over)
+guint32 moe_topology_add_cable(MoeTopology *topology, MoeFabric fabric, const char *kind,
+                               guint32 from, guint32 to, double bandwidth, double latency)
 {
-    for (guint i = 0; i < over->keys->len; i++) {
-        const MoeNode *key = over->keys->pdata[i], *value = over->items->pdata[i];
-        MoeNode *old = moe_node_get(base, key->text);
-        if (old != NULL && old->kind == MOE_NODE_MAP && value->kind == MOE_NODE_MAP) {
-            overlay(old, value);
-            continue;
+    guint32 first =
+        moe_topology_add_link(topology, fabric, kind, NULL, from, to, bandwidth, latency);
+    moe_topology_add_link(topology, fabric, kind, NULL, to, from, bandwidth, latency);
+    return first;
+}
+
+void moe_topology_plug(MoeTopology *topology, gint64 nic, guint32 vertex)
+{
+    guint32 out = topology->first_link[MOE_FABRIC_SCALE_OUT] + 2 * (guint32)nic;
+    g_array_index(topology->links, MoeLink, out).to = vertex;
+    g_array_index(topology->links, MoeLink, out + 1).from = vertex;
+}
+
+double moe_topology_fabric_rate(const MoeTopology *topology, double nominal)
+{
+    const MoeTopologyFile *first = &g_array_index(topology->groups, MoeGroup, 0).file;
+    return (isnan(nominal) ? first->nics.bandwidth : nominal) * first->nics.efficiency;
+}
+
+/* --- building -------------------------------------------------------------------------------- */
+
+static void add_endpoints(MoeTopology *topology)
+{
+    for (int nics = 0; nics < 2; nics++)
+        for (guint m = 0; m < topology->machines->len; m++) {
+            const MoeMachine *machine = moe_topology_machine(topology, m);
+            gint64 n = nics ? machine->n_nics : machine->n_gpus;
+            for (gint64 i = 0; i < n; i++)
+                moe_topology_add_switch_take(
+                    topology,
+                    g_strdup_printf("node%u %s%" G_GINT64_FORMAT, m, nics ? "nic" : "gpu", i),
+                    nics);
         }
-        MoeNode *copy = copy_node(value);
-        if (old == NULL) {
-            g_ptr_array_add(base->keys, copy_node(key));
-            g_ptr_array_add(base->items, copy);
-            continue;
-        }
-        MoeNode kept = *old;
-        *old = *copy;
-        *copy = kept;
-        moe_node_free(copy);
+}
+
+static gboolean add_scale_up(MoeTopology *topology, GError **error)
+{
+    for (guint m = 0; m < topology->machines->len; m++) {
+        MoeMachine *machine = &g_array_index(topology->machines, MoeMachine, m);
+        machine->first_link = topology->links->len;
+        if (!moe_topology_group(topology, m)->scale_up->build(topology, m, error))
+            return FALSE;
+        machine->end_link = topology->links->len;
+    }
+    return TRUE;
+}
+
+static void add_nic_links(MoeTopology *topology)
+{
+    for (gint64 nic = 0; nic < topology->n_nics; nic++) {
+        gint64 node = moe_topology_nic_node(topology, nic);
+        const MoeTopologyFile *file = &moe_topology_group(topology, node)->file;
+        guint32 vertex = moe_topology_nic_vertex(topology, nic);
+        for (int in = 0; in < 2; in++)
+            moe_topology_add_link(
+                topology, MOE_FABRIC_SCALE_OUT, "NIC",
+                g_strdup_printf("%s %s", vertex_name(topology, vertex), in ? "in" : "out"), vertex,
+                vertex, file->nics.bandwidth * file->nics.efficiency,
+                topology->file.scale_out.latency / 2);
     }
 }
 
-/* The preset's map with the node's keys over it. */
-static MoeNode *merge_preset(const MoeNode *node, const char *base_dir, GError **error)
+/* The lanes between a GPU and its NICs, where the file limits them. */
+static void add_pcie(MoeTopology *topology)
 {
-    const MoeNode *preset = moe_node_get(node, "preset");
-    if (preset == NULL || moe_node_is_null(preset))
-        return copy_node(node);
-    if (preset->kind != MOE_NODE_SCALAR) {
-        moe_node_fail(preset, error, "preset: must be the name of a preset or a file");
-        return NULL;
+    topology->first_pcie = MOE_NO_LINK;
+    for (guint g = 0; g < topology->groups->len; g++)
+        if (!isnan(g_array_index(topology->groups, MoeGroup, g).file.nics.pcie))
+            topology->first_pcie = topology->links->len;
+    for (gint64 gpu = 0; gpu < topology->n_gpus && topology->first_pcie != MOE_NO_LINK; gpu++) {
+        const MoeTopologyFile *file =
+            &moe_topology_group(topology, moe_topology_node(topology, gpu))->file;
+        guint32 vertex = (guint32)gpu;
+        guint32 port = moe_topology_add_switch_take(
+            topology, g_strdup_printf("%s pcie", vertex_name(topology, vertex)), -1);
+        double rate = isnan(file->nics.pcie) ? 1e15 : file->nics.pcie;
+        moe_topology_add_link(topology, MOE_FABRIC_SCALE_OUT, "PCIe",
+                              g_strdup_printf("%s out", vertex_name(topology, port)), vertex, port,
+                              rate, 0);
+        moe_topology_add_link(topology, MOE_FABRIC_SCALE_OUT, "PCIe",
+                              g_strdup_printf("%s in", vertex_name(topology, port)), port, vertex,
+                              rate, 0);
     }
-    g_autofree char *path =
-        moe_preset_find(preset->text, "topologies/presets", ".yaml", "topology", base_dir, error);
-    if (path == NULL) {
-        moe_node_prefix(preset, "preset", error);
-        return NULL;
-    }
-    MoeNode *root = moe_yaml_load(path, error);
-    if (root == NULL)
-        return NULL;
-    if (root->kind != MOE_NODE_MAP || moe_node_get(root, "preset") != NULL) {
-        moe_node_fail(root, error, "a topology is a map of keys without 'preset'");
-        moe_node_free(root);
-        return NULL;
-    }
-    overlay(root, node);
-    return root;
 }
 
-/* The node of @key in the map @part of @root, or, what is there of the way to it. */
-static const MoeNode *at(const MoeNode *root, const char *part, const char *key)
+static gboolean add_scale_out(MoeTopology *topology, GError **error)
 {
-    const MoeNode *map = moe_node_get(root, part);
-    const MoeNode *node = map != NULL && key != NULL ? moe_node_get(map, key) : NULL;
-    return node != NULL ? node : map != NULL ? map : root;
-}
-
-/* The GPU's file is relative to the file that names it, which may be the preset or what overrides it,
- * or to the working folder when --set does. */
-static gboolean load_gpu(MoeTopology *topology, const MoeNode *node, GError **error)
-{
-    const MoeNode *gpu = at(node, "gpu", NULL);
-    g_autofree char *dir = strcmp(gpu->file, "--set") != 0 ? g_path_get_dirname(gpu->file) : NULL;
-    if (moe_gpu_load(topology->file.gpu, dir, &topology->gpu, error))
+    if (topology->n_nics == 0)
         return TRUE;
-    moe_node_prefix(gpu, "gpu", error);
+    if (!topology->scale_out->own_nic_links)
+        add_nic_links(topology);
+    if (!topology->scale_out->build(topology, error)) {
+        const MoeNode *node = moe_node_get(topology->tree, "scale_out");
+        if (node != NULL && error != NULL && *error != NULL &&
+            strstr((*error)->message, node->file) == NULL)
+            moe_node_prefix(node, "scale_out", error);
+        return FALSE;
+    }
+    add_pcie(topology);
+    return TRUE;
+}
+
+/* Custom graphs and fabrics with broken links need paths; the rest have closed forms. */
+static gboolean needs_paths(const MoeTopology *topology, MoeFabric fabric)
+{
+    for (guint32 l = topology->first_link[fabric]; l < topology->end_link[fabric]; l++)
+        if (moe_topology_link(topology, l)->broken)
+            return TRUE;
+    if (fabric == MOE_FABRIC_SCALE_OUT)
+        return topology->n_nics > 0 && topology->scale_out->route == NULL;
+    for (guint g = 0; g < topology->groups->len; g++)
+        if (g_array_index(topology->groups, MoeGroup, g).scale_up->route == NULL)
+            return TRUE;
     return FALSE;
 }
 
-static gboolean check_nics(const MoeTopologyFile *file, const MoeNode *node, GError **error)
+static gboolean find_paths(MoeTopology *topology, GError **error)
 {
-    const GArray *affinity = file->nics.affinity;
-    if (file->nics.per_node > 0 && isnan(file->nics.bandwidth))
-        return moe_node_fail(at(node, "nics", NULL), error,
-                             "nics: bandwidth: missing; write for example 400Gbps");
-    if (affinity != NULL && affinity->len != file->gpus_per_node)
-        return moe_node_fail(at(node, "nics", "affinity"), error,
-                             "nics: affinity: %u entries; one per GPU of a node, %" G_GINT64_FORMAT
-                             ", are needed",
-                             affinity->len, file->gpus_per_node);
-    for (guint i = 0; affinity != NULL && i < affinity->len; i++)
-        if (g_array_index(affinity, gint64, i) >= file->nics.per_node)
-            return moe_node_fail(at(node, "nics", "affinity"), error,
-                                 "nics: affinity: GPU %u has NIC %" G_GINT64_FORMAT
-                                 "; a node has %" G_GINT64_FORMAT ", counted from 0",
-                                 i, g_array_index(affinity, gint64, i), file->nics.per_node);
-    if (affinity == NULL && file->nics.per_node > 0 &&
-        file->gpus_per_node % file->nics.per_node != 0)
-        return moe_node_fail(at(node, "nics", "per_node"), error,
-                             "nics: per_node: %" G_GINT64_FORMAT
-                             " NICs do not divide %" G_GINT64_FORMAT
-                             " GPUs evenly; say which GPU has which with affinity",
-                             file->nics.per_node, file->gpus_per_node);
-    if (file->nodes > 1 && file->nics.per_node == 0)
-        return moe_node_fail(at(node, "nodes", NULL), error,
-                             "nics: %" G_GINT64_FORMAT " nodes without NICs cannot be reached; "
-                             "write nics: {per_node: ..., bandwidth: ...}",
-                             file->nodes);
-    return TRUE;
-}
-
-static gboolean check_scale_up(const MoeTopologyFile *file, const MoeNode *node, GError **error)
-{
-    gboolean none = scale_up_kinds[file->scale_up.kind] == &moe_scale_up_none;
-    if (!none && isnan(file->scale_up.bandwidth))
-        return moe_node_fail(at(node, "scale_up", NULL), error,
-                             "scale_up: bandwidth: missing; write for example 450GBps");
-    if (none && file->gpus_per_node > 1 && file->nics.per_node != file->gpus_per_node)
-        return moe_node_fail(
-            at(node, "scale_up", "kind"), error,
-            "scale_up: kind none needs one NIC per GPU (nics: per_node: %" G_GINT64_FORMAT
-            "), or GPUs of a node cannot reach each other",
-            file->gpus_per_node);
-    if (file->nodes * file->gpus_per_node > MOST_GPUS)
-        return moe_node_fail(at(node, "nodes", NULL), error,
-                             "nodes: %" G_GINT64_FORMAT " GPUs; at most %d are simulated",
-                             file->nodes * file->gpus_per_node, MOST_GPUS);
-    return TRUE;
-}
-
-static gboolean build(MoeTopology *topology, const MoeNode *node, gint64 default_nodes,
-                      GError **error)
-{
-    MoeTopologyFile *file = &topology->file;
-    if (!moe_fields_read(moe_topology_fields, node, "topology", file, error))
-        return FALSE;
-    if (file->nodes == 0)
-        file->nodes = default_nodes;
-    if (file->nodes == 0)
-        return moe_node_fail(node, error,
-                             "nodes: missing; write how many machines the cluster has");
-    if (!check_nics(file, node, error) || !check_scale_up(file, node, error) ||
-        !load_gpu(topology, node, error))
-        return FALSE;
-    topology->n_gpus = file->nodes * file->gpus_per_node;
-    topology->n_nics = file->nodes * file->nics.per_node;
-    topology->kinds[MOE_FABRIC_SCALE_UP] = scale_up_kinds[file->scale_up.kind];
-    topology->kinds[MOE_FABRIC_SCALE_OUT] = scale_out_kinds[file->scale_out.kind];
     for (int f = 0; f < MOE_FABRIC_COUNT; f++) {
-        topology->first_link[f] = topology->links->len;
-        if ((f == MOE_FABRIC_SCALE_UP || topology->n_nics > 0) &&
-            !topology->kinds[f]->add_links(topology, error)) {
-            moe_node_prefix(at(node, f == MOE_FABRIC_SCALE_UP ? "scale_up" : "scale_out", "kind"),
-                            f == MOE_FABRIC_SCALE_UP ? "scale_up" : "scale_out", error);
+        if (!needs_paths(topology, (MoeFabric)f))
+            continue;
+        topology->paths[f] = moe_paths_new(topology, (MoeFabric)f, error);
+        if (topology->paths[f] == NULL)
             return FALSE;
-        }
-        topology->end_link[f] = topology->links->len;
+    }
+    if (topology->paths[MOE_FABRIC_SCALE_OUT] != NULL && topology->file.scale_out.graph != NULL &&
+        !moe_graph_state_routes(topology, MOE_FABRIC_SCALE_OUT, -1, topology->file.scale_out.graph,
+                                error))
+        return FALSE;
+    for (guint m = 0; m < topology->machines->len && topology->paths[MOE_FABRIC_SCALE_UP] != NULL;
+         m++) {
+        const MoeNode *graph = moe_topology_group(topology, m)->file.scale_up.graph;
+        if (graph != NULL &&
+            !moe_graph_state_routes(topology, MOE_FABRIC_SCALE_UP, m, graph, error))
+            return FALSE;
     }
     return TRUE;
+}
+
+/* Closed forms connect all pairs; what the file draws or breaks may not. */
+static gboolean check_reach(const MoeTopology *topology, GError **error)
+{
+    if (topology->paths[MOE_FABRIC_SCALE_UP] == NULL &&
+        topology->paths[MOE_FABRIC_SCALE_OUT] == NULL &&
+        topology->scale_out != &moe_scale_out_rail_only)
+        return TRUE;
+    guint32 links[MOE_ROUTE_MOST];
+    for (gint64 a = 0; a < topology->n_gpus; a++)
+        for (gint64 b = 0; b < topology->n_gpus; b++)
+            if (a != b &&
+                moe_topology_route(topology, moe_topology_fabric(topology, a, b), a, b, links) == 0)
+                return moe_node_fail(
+                    topology->tree, error,
+                    "no route from %s (GPU %" G_GINT64_FORMAT ") to %s (GPU %" G_GINT64_FORMAT
+                    "); %s",
+                    vertex_name(topology, (guint32)a), a, vertex_name(topology, (guint32)b), b,
+                    topology->scale_out == &moe_scale_out_rail_only
+                        ? "rail-only fabrics reach another rail through a scale-up domain alone: "
+                          "write scale_up, or rail-optimised"
+                        : "repair or add a link");
+    return TRUE;
+}
+
+static gboolean build(MoeTopology *topology, const char *dir, gint64 default_nodes, GError **error)
+{
+    if (!moe_topology_read_groups(topology, dir, default_nodes, error))
+        return FALSE;
+    add_endpoints(topology);
+    if (!add_scale_up(topology, error))
+        return FALSE;
+    topology->end_link[MOE_FABRIC_SCALE_UP] = topology->first_link[MOE_FABRIC_SCALE_OUT] =
+        topology->links->len;
+    if (!add_scale_out(topology, error))
+        return FALSE;
+    topology->end_link[MOE_FABRIC_SCALE_OUT] = topology->links->len;
+    return moe_topology_override(topology, topology->file.links, error) &&
+           find_paths(topology, error) && check_reach(topology, error);
 }
 
 static void link_clear(gpointer link)
@@ -272,16 +229,32 @@ static void link_clear(gpointer link)
     g_free(((MoeLink *)link)->name);
 }
 
+static void vertex_clear(gpointer vertex)
+{
+    g_free(((MoeVertex *)vertex)->name);
+}
+
+static GArray *array_new(guint size, GDestroyNotify clear)
+{
+    GArray *array = g_array_new(FALSE, TRUE, size);
+    g_array_set_clear_func(array, clear);
+    return array;
+}
+
 MoeTopology *moe_topology_read(const MoeNode *node, const char *base_dir, gint64 default_nodes,
                                GError **error)
 {
-    g_autoptr(MoeNode) merged = merge_preset(node, base_dir, error);
+    g_autofree char *dir = NULL;
+    g_autoptr(MoeNode) merged = moe_topology_merge(node, base_dir, &dir, error);
     if (merged == NULL)
         return NULL;
     g_autoptr(MoeTopology) topology = g_new0(MoeTopology, 1);
-    topology->links = g_array_new(FALSE, FALSE, sizeof(MoeLink));
-    g_array_set_clear_func(topology->links, link_clear);
-    if (!build(topology, merged, default_nodes, error))
+    topology->tree = g_steal_pointer(&merged);
+    topology->links = array_new(sizeof(MoeLink), link_clear);
+    topology->vertices = array_new(sizeof(MoeVertex), vertex_clear);
+    topology->groups = array_new(sizeof(MoeGroup), moe_group_clear);
+    topology->machines = g_array_new(FALSE, TRUE, sizeof(MoeMachine));
+    if (!build(topology, dir, default_nodes, error))
         return NULL;
     return g_steal_pointer(&topology);
 }
@@ -299,7 +272,8 @@ MoeTopology *moe_topology_load(const char *name, gint64 default_nodes, GError **
 
 gint64 moe_topology_gpus_per_node(const MoeNode *node, const char *base_dir, GError **error)
 {
-    g_autoptr(MoeNode) merged = merge_preset(node, base_dir, error);
+    g_autofree char *dir = NULL;
+    g_autoptr(MoeNode) merged = moe_topology_merge(node, base_dir, &dir, error);
     MoeTopologyFile file = {0};
     if (merged == NULL || !moe_fields_read(moe_topology_fields, merged, "topology", &file, error))
         return 0;
@@ -313,38 +287,195 @@ void moe_topology_free(MoeTopology *topology)
     if (topology == NULL)
         return;
     moe_fields_clear(moe_topology_fields, &topology->file);
-    moe_gpu_clear(&topology->gpu);
+    g_array_unref(topology->groups);
+    g_array_unref(topology->machines);
+    g_array_unref(topology->vertices);
     g_array_unref(topology->links);
+    g_free(topology->node_of);
+    g_free(topology->state);
+    for (int f = 0; f < MOE_FABRIC_COUNT; f++)
+        moe_paths_free(topology->paths[f]);
+    moe_node_free(topology->tree);
     g_free(topology);
 }
 
 /* --- questions ------------------------------------------------------------------------------- */
 
-gint64 moe_topology_nic(const MoeTopology *topology, gint64 gpu)
+const MoeGpu *moe_topology_gpu(const MoeTopology *topology, gint64 gpu)
 {
-    const MoeTopologyFile *file = &topology->file;
-    if (file->nics.per_node == 0)
-        return -1;
-    gint64 node = gpu / file->gpus_per_node, local = gpu % file->gpus_per_node;
-    gint64 nic = file->nics.affinity != NULL ? g_array_index(file->nics.affinity, gint64, local)
-                                             : local / (file->gpus_per_node / file->nics.per_node);
-    return node * file->nics.per_node + nic;
+    return &moe_topology_group(topology, moe_topology_node(topology, gpu))->gpu;
 }
 
-MoeFabric moe_topology_fabric(const MoeTopology *topology, gint64 from, gint64 to)
+gint64 moe_topology_nic_node(const MoeTopology *topology, gint64 nic)
 {
-    gboolean same = moe_topology_node(topology, from) == moe_topology_node(topology, to);
-    return same && topology->kinds[MOE_FABRIC_SCALE_UP] != &moe_scale_up_none
-               ? MOE_FABRIC_SCALE_UP
-               : MOE_FABRIC_SCALE_OUT;
+    guint low = 0, high = topology->machines->len - 1;
+    while (low < high) { /* the last node whose first NIC is not behind it */
+        guint middle = (low + high + 1) / 2;
+        if (moe_topology_machine(topology, middle)->first_nic <= nic)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+/* Number @turn of the NICs of a GPU, in turn. */
+static gint64 nic_of(const MoeTopology *topology, gint64 gpu, gint64 turn)
+{
+    gint64 node = moe_topology_node(topology, gpu);
+    const MoeMachine *machine = moe_topology_machine(topology, node);
+    const GArray *affinity = moe_topology_group(topology, node)->file.nics.affinity;
+    gint64 local = gpu - machine->first_gpu;
+    if (machine->n_nics == 0)
+        return -1;
+    if (affinity != NULL)
+        return machine->first_nic + g_array_index(affinity, gint64, local);
+    if (machine->n_nics <= machine->n_gpus)
+        return machine->first_nic + local / (machine->n_gpus / machine->n_nics);
+    gint64 own = machine->n_nics / machine->n_gpus;
+    return machine->first_nic + local * own + turn % own;
+}
+
+gint64 moe_topology_nic(const MoeTopology *topology, gint64 gpu)
+{
+    return nic_of(topology, gpu, 0);
+}
+
+gint64 moe_topology_nic_for(const MoeTopology *topology, gint64 gpu, gint64 peer)
+{
+    gint64 a = moe_topology_node(topology, gpu), b = moe_topology_node(topology, peer);
+    gint64 places = gpu - moe_topology_machine(topology, a)->first_gpu + peer -
+                    moe_topology_machine(topology, b)->first_gpu;
+    return nic_of(topology, gpu, a + b + places);
+}
+
+static gboolean is_broken(const MoeTopology *topology, const guint32 *links, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (moe_topology_link(topology, links[i])->broken)
+            return TRUE;
+    return FALSE;
+}
+
+static int route_up(const MoeTopology *topology, gint64 from, gint64 to, guint32 *links)
+{
+    gint64 node = moe_topology_node(topology, from);
+    if (node != moe_topology_node(topology, to))
+        return 0;
+    const MoeScaleUpKind *kind = moe_topology_group(topology, node)->scale_up;
+    gint64 first = moe_topology_machine(topology, node)->first_gpu;
+    int n = kind->route != NULL ? kind->route(topology, node, from - first, to - first, links) : -1;
+    if (n >= 0 && (topology->paths[MOE_FABRIC_SCALE_UP] == NULL || !is_broken(topology, links, n)))
+        return n;
+    return moe_paths_route(topology->paths[MOE_FABRIC_SCALE_UP], topology, from, to, links,
+                           MOE_ROUTE_MOST);
+}
+
+/* The lane between @gpu and its NICs, if it limits: 1 and the link, or 0. */
+static int lane(const MoeTopology *topology, gint64 gpu, gboolean in, guint32 *link)
+{
+    gint64 node = moe_topology_node(topology, gpu);
+    const MoeScaleUpKind *kind = moe_topology_group(topology, node)->scale_up;
+    *link = MOE_NO_LINK;
+    if (kind->lane != NULL)
+        *link =
+            kind->lane(topology, node, gpu - moe_topology_machine(topology, node)->first_gpu, in);
+    else if (topology->first_pcie != MOE_NO_LINK)
+        *link = topology->first_pcie + 2 * (guint32)gpu + (in ? 1 : 0);
+    return *link != MOE_NO_LINK;
+}
+
+static int route_nics(const MoeTopology *topology, gint64 a, gint64 b, guint32 *links)
+{
+    const MoeScaleOutKind *kind = topology->scale_out;
+    guint32 first = topology->first_link[MOE_FABRIC_SCALE_OUT];
+    int n = kind->route != NULL ? kind->route(topology, a, b, links + 1) : -1;
+    if (n >= 0) {
+        links[0] = first + 2 * (guint32)a;
+        links[n + 1] = first + 2 * (guint32)b + 1;
+        n += 2;
+    }
+    if (n >= 0 && (topology->paths[MOE_FABRIC_SCALE_OUT] == NULL || !is_broken(topology, links, n)))
+        return n;
+    if (topology->paths[MOE_FABRIC_SCALE_OUT] == NULL)
+        return 0;
+    return moe_paths_route(topology->paths[MOE_FABRIC_SCALE_OUT], topology, a, b, links,
+                           MOE_ROUTE_MOST - 4);
+}
+
+/* From NIC to NIC of two GPUs, with the lanes to them. */
+static int route_out(const MoeTopology *topology, gint64 from, gint64 to, guint32 *links)
+{
+    gint64 a = moe_topology_nic_for(topology, from, to),
+           b = moe_topology_nic_for(topology, to, from);
+    if (a < 0 || b < 0 || a == b)
+        return 0;
+    int n = lane(topology, from, FALSE, links);
+    int between = route_nics(topology, a, b, links + n);
+    if (between == 0)
+        return 0;
+    n += between;
+    n += lane(topology, to, TRUE, links + n);
+    return n > 0 && topology->paths[MOE_FABRIC_SCALE_OUT] != NULL && is_broken(topology, links, n)
+               ? 0
+               : n;
+}
+
+static gboolean forwards(const MoeTopology *topology)
+{
+    return topology->scale_out == &moe_scale_out_rail_only ||
+           (topology->scale_out == &moe_scale_out_rail_optimised &&
+            topology->file.scale_out.cross_rail == MOE_CROSS_RAIL_SCALE_UP);
+}
+
+/* The GPU of @from's node that is on the rail of @to; -1: there is none. */
+static gint64 forwarder(const MoeTopology *topology, gint64 from, gint64 to)
+{
+    gint64 node = moe_topology_node(topology, from);
+    const MoeMachine *machine = moe_topology_machine(topology, node);
+    gint64 nic = moe_topology_nic_for(topology, to, from);
+    gint64 rail =
+        nic - moe_topology_machine(topology, moe_topology_nic_node(topology, nic))->first_nic;
+    if (moe_topology_nic_for(topology, from, to) - machine->first_nic == rail)
+        return from;
+    for (gint64 gpu = machine->first_gpu; gpu < machine->first_gpu + machine->n_gpus; gpu++)
+        if (moe_topology_nic_for(topology, gpu, to) - machine->first_nic == rail)
+            return gpu;
+    return -1;
 }
 
 int moe_topology_route(const MoeTopology *topology, MoeFabric fabric, gint64 from, gint64 to,
                        guint32 links[MOE_ROUTE_MOST])
 {
-    if (fabric == MOE_FABRIC_SCALE_OUT && topology->n_nics == 0)
+    if (fabric == MOE_FABRIC_SCALE_UP)
+        return route_up(topology, from, to, links);
+    if (topology->n_nics == 0)
         return 0;
-    return topology->kinds[fabric]->route(topology, from, to, links);
+    if (!forwards(topology) || moe_topology_node(topology, from) == moe_topology_node(topology, to))
+        return route_out(topology, from, to, links);
+    gint64 via = forwarder(topology, from, to);
+    if (via == from || via < 0)
+        return via < 0 ? 0 : route_out(topology, from, to, links);
+    int n = route_up(topology, from, via, links);
+    guint32 rest[MOE_ROUTE_MOST];
+    int behind = n > 0 ? route_out(topology, via, to, rest) : 0;
+    if (behind == 0 || n + behind > MOE_ROUTE_MOST)
+        return 0;
+    memcpy(links + n, rest, (size_t)behind * sizeof(*links));
+    return n + behind;
+}
+
+MoeFabric moe_topology_fabric(const MoeTopology *topology, gint64 from, gint64 to)
+{
+    gint64 node = moe_topology_node(topology, from);
+    if (node != moe_topology_node(topology, to) ||
+        moe_topology_group(topology, node)->scale_up == &moe_scale_up_none)
+        return MOE_FABRIC_SCALE_OUT;
+    guint32 links[MOE_ROUTE_MOST];
+    return topology->paths[MOE_FABRIC_SCALE_UP] == NULL || topology->n_nics == 0 ||
+                   route_up(topology, from, to, links) > 0
+               ? MOE_FABRIC_SCALE_UP
+               : MOE_FABRIC_SCALE_OUT;
 }
 
 double moe_topology_latency(const MoeTopology *topology, MoeFabric fabric, gint64 from, gint64 to)
@@ -353,7 +484,7 @@ double moe_topology_latency(const MoeTopology *topology, MoeFabric fabric, gint6
     int n = moe_topology_route(topology, fabric, from, to, links);
     double latency = 0;
     for (int i = 0; i < n; i++)
-        latency += g_array_index(topology->links, MoeLink, links[i]).latency;
+        latency += moe_topology_link(topology, links[i])->latency;
     return latency;
 }
 
@@ -363,34 +494,6 @@ double moe_topology_bandwidth(const MoeTopology *topology, MoeFabric fabric, gin
     int n = moe_topology_route(topology, fabric, from, to, links);
     double bandwidth = n > 0 ? INFINITY : 0;
     for (int i = 0; i < n; i++)
-        bandwidth = fmin(bandwidth, g_array_index(topology->links, MoeLink, links[i]).bandwidth);
+        bandwidth = fmin(bandwidth, moe_topology_link(topology, links[i])->bandwidth);
     return bandwidth;
-}
-
-char *moe_topology_host(const MoeTopology *topology, MoeFabric fabric, gint64 gpu)
-{
-    if (fabric == MOE_FABRIC_SCALE_UP)
-        return g_strdup_printf("gpu%" G_GINT64_FORMAT, gpu);
-    return g_strdup_printf("nic%" G_GINT64_FORMAT, moe_topology_nic(topology, gpu));
-}
-
-char *moe_topology_platform(const MoeTopology *topology)
-{
-    GString *xml = g_string_new("<?xml version='1.0'?>\n"
-                                "<!DOCTYPE platform SYSTEM \"https://simgrid.org/simgrid.dtd\">\n"
-                                "<platform version=\"4.1\">\n"
-                                "<zone id=\"cluster\" routing=\"None\">\n");
-    for (int f = 0; f < MOE_FABRIC_COUNT; f++)
-        if (f == MOE_FABRIC_SCALE_UP || topology->n_nics > 0)
-            topology->kinds[f]->write_zones(topology, xml);
-    g_string_append(xml, "</zone>\n</platform>\n");
-    return g_string_free(xml, FALSE);
-}
-
-guint32 moe_topology_add_link_take(MoeTopology *topology, char *name, MoeFabric fabric,
-                                   double bandwidth, double latency)
-{
-    MoeLink link = {name, fabric, bandwidth, latency};
-    g_array_append_val(topology->links, link);
-    return topology->links->len - 1;
 }

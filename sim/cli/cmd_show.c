@@ -135,13 +135,13 @@ static gboolean show_topology(const char *path, GString *text, GError **error)
                            file->description != NULL ? file->description : "");
     add_line(text, "GPUs", "%" G_GINT64_FORMAT " nodes x %" G_GINT64_FORMAT, file->nodes,
              file->gpus_per_node);
-    add_line(text, "scale-up", "%s", t->kinds[MOE_FABRIC_SCALE_UP]->name);
+    add_line(text, "scale-up", "%s", g_array_index(t->groups, MoeGroup, 0).scale_up->name);
     add_quantity(text, "  bandwidth", file->scale_up.bandwidth, MOE_UNIT_RATE,
                  file->sources.scale_up);
     add_quantity(text, "  efficiency", file->scale_up.efficiency, MOE_UNIT_RATIO, NULL);
     add_quantity(text, "  latency", file->scale_up.latency, MOE_UNIT_TIME, NULL);
-    add_line(text, "scale-out", "%s, %" G_GINT64_FORMAT " NICs per node",
-             t->kinds[MOE_FABRIC_SCALE_OUT]->name, file->nics.per_node);
+    add_line(text, "scale-out", "%s, %" G_GINT64_FORMAT " NICs per node", t->scale_out->name,
+             file->nics.per_node);
     add_quantity(text, "  bandwidth", file->nics.bandwidth, MOE_UNIT_RATE, file->sources.nics);
     add_quantity(text, "  efficiency", file->nics.efficiency, MOE_UNIT_RATIO, NULL);
     add_quantity(text, "  latency", file->scale_out.latency, MOE_UNIT_TIME,
