@@ -3,6 +3,7 @@
 unit_programs += \
 	tests/unit/check_cost \
 	tests/unit/check_engine \
+	tests/unit/check_fabrics \
 	tests/unit/check_golden \
 	tests/unit/check_lower \
 	tests/unit/check_run \
@@ -13,6 +14,8 @@ tests_unit_check_cost_CFLAGS = $(unit_cflags)
 tests_unit_check_cost_LDADD = $(unit_ldadd)
 tests_unit_check_engine_CFLAGS = $(unit_cflags)
 tests_unit_check_engine_LDADD = $(unit_ldadd)
+tests_unit_check_fabrics_CFLAGS = $(unit_cflags)
+tests_unit_check_fabrics_LDADD = $(unit_ldadd)
 tests_unit_check_golden_CFLAGS = $(unit_cflags)
 tests_unit_check_golden_LDADD = $(unit_ldadd)
 tests_unit_check_lower_CFLAGS = $(unit_cflags)
