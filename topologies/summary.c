@@ -195,6 +195,47 @@ static void place_rows(const MoeTopology *topology, Place *places)
     }
 }
 
+/* Links within a row would hide each other: GPUs with cables between them hang in an arc per node,
+ * routers with cables between them stand in one arch. */
+static void bend_rows(const MoeTopology *topology, Place *places)
+{
+    for (guint m = 0; m < topology->machines->len; m++) {
+        const MoeMachine *machine = moe_topology_machine(topology, m);
+        if (moe_topology_group(topology, m)->scale_up != &moe_scale_up_mesh &&
+            !moe_topology_group(topology, m)->scale_up->relays)
+            continue;
+        for (gint64 g = 0; g < machine->n_gpus; g++)
+            places[machine->first_gpu + g].y -=
+                0.5 * sin(G_PI * ((double)g + 0.5) / (double)machine->n_gpus);
+    }
+    if (topology->scale_out != &moe_scale_out_dragonfly &&
+        topology->scale_out != &moe_scale_out_custom)
+        return;
+    for (guint v = 0; v < topology->vertices->len; v++)
+        if (g_array_index(topology->vertices, MoeVertex, v).level >= 2)
+            places[v].y += 1.5 * sin(G_PI * places[v].x);
+}
+
+/* Switches inside of nodes, in the middle of what they connect and below it. */
+static void place_inner(const MoeTopology *topology, int level, Place *places)
+{
+    guint n = topology->vertices->len;
+    g_autofree Place *sums = g_new0(Place, n);
+    g_autofree int *counts = g_new0(int, n);
+    for (guint32 l = 0; l < topology->links->len; l++) {
+        const MoeLink *link = moe_topology_link(topology, l);
+        if (g_array_index(topology->vertices, MoeVertex, link->to).level != level ||
+            g_array_index(topology->vertices, MoeVertex, link->from).level <= level)
+            continue;
+        sums[link->to].x += places[link->from].x;
+        sums[link->to].y += places[link->from].y;
+        counts[link->to]++;
+    }
+    for (guint v = 0; v < n; v++)
+        if (counts[v] > 0)
+            places[v] = (Place){sums[v].x / counts[v], sums[v].y / counts[v] - 0.15};
+}
+
 /* A grid lies in its plane, the planes of a third axis and more beside each other and slightly
  * raised; NICs and GPUs below their router. */
 static void place_grid(const MoeTopology *topology, Place *places)
@@ -222,6 +263,8 @@ static void place_grid(const MoeTopology *topology, Place *places)
         Place at = places[moe_topology_nic_vertex(topology, moe_topology_nic(topology, gpu))];
         places[gpu] = (Place){at.x, at.y - 0.15};
     }
+    place_inner(topology, -1, places);
+    place_inner(topology, -2, places);
 }
 
 static void add_line(const Place *places, guint32 from, guint32 to, double bandwidth,
@@ -237,15 +280,14 @@ void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *
     guint n = topology->vertices->len;
     g_autofree Place *places = g_new0(Place, n + 1);
     place_rows(topology, places);
+    bend_rows(topology, places);
     if (topology->n_nics > 0 &&
         (topology->scale_out == &moe_scale_out_torus || topology->scale_out == &moe_scale_out_mesh))
         place_grid(topology, places);
-    g_string_append(vertices, "x,y,level,name\n");
+    g_string_append(vertices, "x,y,level\n");
     for (guint v = 0; v < n; v++) {
         const MoeVertex *vertex = &g_array_index(topology->vertices, MoeVertex, v);
-        g_autofree char *name = g_strdup(vertex->name);
-        g_string_append_printf(vertices, "%.6g,%.6g,%d,%s\n", places[v].x, places[v].y,
-                               vertex->level, g_strdelimit(name, ",\"\n\\{}^_@&", ' '));
+        g_string_append_printf(vertices, "%.6g,%.6g,%d\n", places[v].x, places[v].y, vertex->level);
     }
     g_string_append(links, "x,y,dx,dy,bandwidth,broken,fabric\n");
     for (guint32 l = 0; l < topology->links->len; l++) {

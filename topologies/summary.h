@@ -37,7 +37,7 @@ typedef struct {
 /* The ladder of GPU 0, nearest first; GArray of MoeRung, free with g_array_unref(). */
 GArray *moe_topology_ladder(const MoeTopology *topology);
 
-/* Writes, for plots/topology.gp, "x,y,level,name" of every vertex to @vertices and
+/* Writes, for plots/topology.gp, "x,y,level" of every vertex to @vertices and
  * "x,y,dx,dy,bandwidth,broken,fabric" of every pair of vertices that links join to @links, as CSV
  * with a header. */
 void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *links);

@@ -2,13 +2,18 @@
 
 #include "sim/base/csv.h"
 #include "sim/base/file.h"
+#include "sim/base/preset.h"
 #include "sim/cli/cli.h"
 #include "sim/folder.h"
+#include "topologies/read.h"
+#include "topologies/summary.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -36,13 +41,24 @@ static const struct {
 typedef struct {
     const char *run, *output;
     int first_block, last_block; /* of the timeline; -1: not asked for */
+    const char *name;            /* of the figure's file; NULL: the figure's own */
+    int script;                  /* a file with data and script; -1: the figure's script */
 } Plot;
 
+typedef struct {
+    int in, out;
+} Streams;
+
 /* Runs in the child. */
-static void prepare_gnuplot(gpointer writer)
+static void prepare_gnuplot(gpointer data)
 {
+    const Streams *streams = data;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(moe_writer_fd(writer), STDOUT_FILENO);
+    dup2(streams->out, STDOUT_FILENO);
+    if (streams->in >= 0) {
+        lseek(streams->in, 0, SEEK_SET);
+        dup2(streams->in, STDIN_FILENO);
+    }
 }
 
 /* Draws to @writer. gnuplot takes names that begin with '<', '|' or '~' for more than names: it works
@@ -58,11 +74,13 @@ static gboolean gnuplot(const Plot *plot, const char *figure, const char *termin
         g_strdup_printf("run='.'; blocks='%d-%d'; set terminal %s", MAX(plot->first_block, 0),
                         plot->last_block >= 0 ? plot->last_block : 3, terminal);
     g_autofree char *script = g_strdup_printf("%s/plots/%s.gp", moe_data_dir(), figure);
-    char *argv[] = {found, "-d", "-e", definitions, script, NULL};
+    char *argv[] = {found, "-d", "-e", definitions, plot->script >= 0 ? "-" : script, NULL};
+    Streams streams = {plot->script, moe_writer_fd(writer)};
+    GSpawnFlags flags = plot->script >= 0 ? G_SPAWN_CHILD_INHERITS_STDIN : G_SPAWN_DEFAULT;
     g_autofree char *words = NULL;
     g_autoptr(GError) inner = NULL;
     int status;
-    if (!g_spawn_sync(plot->run, argv, NULL, G_SPAWN_DEFAULT, prepare_gnuplot, writer, NULL, &words,
+    if (!g_spawn_sync(plot->run, argv, NULL, flags, prepare_gnuplot, &streams, NULL, &words,
                       &status, &inner) ||
         !g_spawn_check_wait_status(status, &inner))
         return moe_fail(error, MOE_ERROR_FAILED, "gnuplot failed on %s.gp: %s", figure,
@@ -74,7 +92,8 @@ static gboolean gnuplot(const Plot *plot, const char *figure, const char *termin
 static gboolean draw(const MoeCli *cli, const Plot *plot, const char *figure, size_t format,
                      GError **error)
 {
-    g_autofree char *name = g_strdup_printf("%s.%s", figure, formats[format].format);
+    g_autofree char *name =
+        g_strdup_printf("%s.%s", plot->name != NULL ? plot->name : figure, formats[format].format);
     g_autofree char *target = g_build_filename(plot->output, name, NULL);
     g_autoptr(MoeWriter) writer = moe_writer_new(target, TRUE, error);
     if (writer == NULL || !gnuplot(plot, figure, formats[format].terminal, writer, error) ||
@@ -196,9 +215,59 @@ static gboolean check_run(const char *path, GError **error)
     return json != NULL;
 }
 
+/* The topology as two blocks of data and the script that draws them, in a file without a name, so
+ * that nothing can be left behind. -1 with MOE_ERROR_FAILED. */
+static int write_topology(const MoeTopology *topology, GError **error)
+{
+    g_autoptr(GString) vertices = g_string_new(NULL);
+    g_autoptr(GString) links = g_string_new(NULL);
+    moe_topology_draw(topology, vertices, links);
+    g_autofree char *path = g_strdup_printf("%s/plots/topology.gp", moe_data_dir());
+    g_autofree char *script = NULL;
+    if (!moe_file_read(path, 1 << 20, &script, NULL, error))
+        return -1;
+    int fd = memfd_create("moesim-plot", MFD_CLOEXEC);
+    if (fd < 0 || dprintf(fd, "$vertices << END\n%sEND\n$links << END\n%sEND\n%s", vertices->str,
+                          links->str, script) < 0) {
+        moe_fail(error, MOE_ERROR_FAILED, "the drawing cannot be prepared: %s", g_strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static gboolean draw_topology(const MoeCli *cli, const char *output, int nodes,
+                              const char *const *names, GError **error)
+{
+    g_autoptr(MoeTopology) topology = moe_topology_load(cli->argv[0], nodes, error);
+    if (topology == NULL)
+        return FALSE;
+    g_autofree char *name = g_path_get_basename(cli->argv[0]);
+    if (g_str_has_suffix(name, ".yaml"))
+        name[strlen(name) - strlen(".yaml")] = '\0';
+    Plot plot = {".", output != NULL ? output : ".", -1, -1, name, write_topology(topology, error)};
+    gboolean good = plot.script >= 0;
+    for (size_t i = 0; i < G_N_ELEMENTS(formats) && good; i++)
+        if (g_strv_contains(names, formats[i].format))
+            good = draw(cli, &plot, "topology", i, error);
+    if (plot.script >= 0)
+        close(plot.script);
+    return good;
+}
+
+/* A folder is a run; a preset's name or a file is a topology. */
+static gboolean is_topology(const char *what)
+{
+    g_auto(GStrv) presets = moe_preset_list("topologies/presets", ".yaml");
+    return !g_file_test(what, G_FILE_TEST_IS_DIR) &&
+           (g_strv_contains((const char *const *)presets, what) || g_str_has_suffix(what, ".yaml"));
+}
+
 static gboolean run(MoeCli *cli, GError **error)
 {
     char *format_option = NULL, *output_option = NULL, *figure_option = NULL, *blocks_option = NULL;
+    int nodes = MOE_CLI_UNSET;
     const GOptionEntry entries[] = {
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &output_option,
          "Write to the folder DIR (the run's own)", "DIR"},
@@ -208,6 +277,8 @@ static gboolean run(MoeCli *cli, GError **error)
          "NAME"},
         {"blocks", 0, 0, G_OPTION_ARG_FILENAME, &blocks_option, "Blocks of the timeline (0-3)",
          "A-B"},
+        {"nodes", 0, 0, G_OPTION_ARG_INT, &nodes,
+         "Nodes of a topology whose file does not say how many (2)", "N"},
         {NULL},
     };
     gboolean good = moe_cli_parse(cli, entries, 1, 1, error);
@@ -218,22 +289,34 @@ static gboolean run(MoeCli *cli, GError **error)
     if (blocks != NULL && figure != NULL && strcmp(figure, figures[TIMELINE]) != 0)
         return moe_fail(error, MOE_ERROR_USAGE, "--blocks goes with the timeline, not with '%s'",
                         figure);
-    Plot plot = {cli->argv[0], output != NULL ? output : cli->argv[0], -1, -1};
+    Plot plot = {cli->argv[0], output != NULL ? output : cli->argv[0], -1, -1, NULL, -1};
+    gboolean topology = is_topology(cli->argv[0]);
+    if (topology && (figure != NULL || blocks != NULL))
+        return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with a run, not with a topology",
+                        figure != NULL ? "figure" : "blocks");
+    if (!topology && nodes != MOE_CLI_UNSET)
+        return moe_fail(error, MOE_ERROR_USAGE, "--nodes goes with a topology, not with a run");
+    if (!moe_cli_count("nodes", &nodes, 1, MOE_TOPOLOGY_MOST_GPUS, 2, error))
+        return FALSE;
     if (blocks != NULL && !read_blocks(blocks, &plot, error))
         return FALSE;
     if (format != NULL && *format == '\0')
         return moe_fail(error, MOE_ERROR_USAGE, "--format: is empty; write for example pdf,svg");
     g_auto(GStrv) names = g_strsplit(format != NULL ? format : "pdf,svg,png", ",", -1);
-    if (!check_names((const char *const *)names, error) || !check_run(cli->argv[0], error) ||
+    if (!check_names((const char *const *)names, error) ||
+        (!topology && !check_run(cli->argv[0], error)) ||
         (output != NULL && !moe_folder_prepare(output, TRUE, error)))
         return FALSE;
+    if (topology)
+        return draw_topology(cli, output, nodes, (const char *const *)names, error);
     return draw_all(cli, &plot, figure, (const char *const *)names, error);
 }
 
 const MoeCommand moe_command_plot = {
     .name = "plot",
-    .arguments = "RUN",
-    .summary = "Draw a run: where the time goes, expert load, GPU timeline",
-    .example = "moesim plot runs/a --format pdf --figure timeline --blocks 0-1",
+    .arguments = "WHAT",
+    .summary = "Draw a run (where the time goes, expert load, GPU timeline) or a topology",
+    .example = "moesim plot runs/a --format pdf --figure timeline --blocks 0-1\nmoesim plot h800 "
+               "--nodes 4 --format svg",
     .run = run,
 };

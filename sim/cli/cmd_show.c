@@ -7,6 +7,8 @@
 #include "sim/cli/cli.h"
 #include "sim/folder.h"
 #include "sim/scenario.h"
+#include "topologies/read.h"
+#include "topologies/summary.h"
 #include "workloads/synth.h"
 
 #include <float.h>
@@ -16,8 +18,8 @@
 /* One kind of thing that can be shown: how to add its lines. */
 typedef struct {
     const char *name;
-    const MoeField *fields; /* for --keys; NULL: none */
-    gboolean (*show)(const char *path, GString *text, GError **error);
+    const MoeField *fields;                                            /* for --keys; NULL: none */
+    gboolean (*show)(const char *path, GString *text, GError **error); /* NULL: see run() */
 } Kind;
 
 static void add_line(GString *text, const char *name, const char *format, ...) G_GNUC_PRINTF(3, 4);
@@ -125,29 +127,89 @@ static gboolean show_gpu(const char *path, GString *text, GError **error)
     return TRUE;
 }
 
-static gboolean show_topology(const char *path, GString *text, GError **error)
+static void add_cluster(const MoeTopology *t, GString *text)
 {
-    g_autoptr(MoeTopology) t = moe_topology_load(path, 1, error);
-    if (t == NULL)
-        return FALSE;
     const MoeTopologyFile *file = &t->file;
     g_string_append_printf(text, "topology %s: %s\n", file->name,
                            file->description != NULL ? file->description : "");
-    add_line(text, "GPUs", "%" G_GINT64_FORMAT " nodes x %" G_GINT64_FORMAT, file->nodes,
-             file->gpus_per_node);
-    add_line(text, "scale-up", "%s", g_array_index(t->groups, MoeGroup, 0).scale_up->name);
+    add_line(text, "GPUs", "%" G_GINT64_FORMAT " in %" G_GINT64_FORMAT " node%s", t->n_gpus,
+             file->nodes, file->nodes == 1 ? "" : "s");
+    add_line(text, "scale-out", "%s, %" G_GINT64_FORMAT " NICs", t->scale_out->name, t->n_nics);
+    add_quantity(text, "  latency", file->scale_out.latency, MOE_UNIT_TIME,
+                 file->sources.scale_out);
+}
+
+static void add_group(const MoeGroup *group, GString *text)
+{
+    const MoeTopologyFile *file = &group->file;
+    add_line(text, "nodes", "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs, scale-up %s",
+             file->nodes, file->gpus_per_node, group->scale_up->name);
     add_quantity(text, "  bandwidth", file->scale_up.bandwidth, MOE_UNIT_RATE,
                  file->sources.scale_up);
     add_quantity(text, "  efficiency", file->scale_up.efficiency, MOE_UNIT_RATIO, NULL);
     add_quantity(text, "  latency", file->scale_up.latency, MOE_UNIT_TIME, NULL);
-    add_line(text, "scale-out", "%s, %" G_GINT64_FORMAT " NICs per node", t->scale_out->name,
-             file->nics.per_node);
+    if (file->nics.per_node == 0)
+        return;
+    add_line(text, "NICs", "%" G_GINT64_FORMAT " per node", file->nics.per_node);
     add_quantity(text, "  bandwidth", file->nics.bandwidth, MOE_UNIT_RATE, file->sources.nics);
     add_quantity(text, "  efficiency", file->nics.efficiency, MOE_UNIT_RATIO, NULL);
-    add_quantity(text, "  latency", file->scale_out.latency, MOE_UNIT_TIME,
-                 file->sources.scale_out);
-    add_line(text, "links", "%u, one per direction", t->links->len);
-    add_gpu(&t->gpu, text);
+    add_quantity(text, "  PCIe", file->nics.pcie, MOE_UNIT_RATE, NULL);
+}
+
+static void add_fabrics(const MoeTopology *t, GString *text)
+{
+    char rate[MOE_UNITS_TEXT], time[MOE_UNITS_TEXT], count[MOE_UNITS_TEXT];
+    g_autoptr(GArray) counts = moe_topology_count_links(t);
+    g_autoptr(GArray) rungs = moe_topology_ladder(t);
+    g_string_append(text, "links, one per direction, payload\n");
+    for (guint i = 0; i < counts->len; i++) {
+        const MoeLinkCount *c = &g_array_index(counts, MoeLinkCount, i);
+        add_line(text, c->kind, "%8s x %s%s", moe_units_format_count(c->count, count),
+                 moe_units_format(c->bandwidth, MOE_UNIT_RATE, rate),
+                 c->broken == 0          ? ""
+                 : c->broken == c->count ? ", broken"
+                                         : ", some broken");
+    }
+    g_string_append(text, "bisection, first half to second half\n");
+    add_quantity(text, "scale-up, one node", moe_topology_bisection(t, MOE_FABRIC_SCALE_UP),
+                 MOE_UNIT_RATE, NULL);
+    add_quantity(text, "scale-out", moe_topology_bisection(t, MOE_FABRIC_SCALE_OUT), MOE_UNIT_RATE,
+                 NULL);
+    g_string_append(text, "ladder of GPU 0, one message alone\n");
+    for (guint i = 0; i < rungs->len; i++) {
+        const MoeRung *r = &g_array_index(rungs, MoeRung, i);
+        g_autofree char *name = g_strdup_printf("%s, %d link%s", moe_fabric_name(r->fabric),
+                                                r->links, r->links == 1 ? "" : "s");
+        add_line(text, name, "%8s peers at %s, %s", moe_units_format_count(r->peers, count),
+                 moe_units_format(r->bandwidth, MOE_UNIT_RATE, rate),
+                 moe_units_format(r->latency, MOE_UNIT_TIME, time));
+    }
+}
+
+/* @format: NULL for the summary, or the platform file for a simulator's own tools. @nodes: where the
+ * file does not say. */
+static gboolean show_topology(const char *path, int nodes, const char *format, GString *text,
+                              GError **error)
+{
+    g_autoptr(MoeTopology) t = moe_topology_load(path, nodes, error);
+    if (t == NULL)
+        return FALSE;
+    if (format != NULL) {
+        if (!moe_topology_check_platform(t, error))
+            return FALSE;
+        g_autofree char *xml = moe_topology_platform(t);
+        g_string_append(text, xml);
+        return TRUE;
+    }
+    add_cluster(t, text);
+    for (guint g = 0; g < t->groups->len; g++) {
+        const MoeGroup *group = &g_array_index(t->groups, MoeGroup, g);
+        if (t->groups->len > 1)
+            g_string_append_printf(text, "group %u\n", g);
+        add_group(group, text);
+        add_gpu(&group->gpu, text);
+    }
+    add_fabrics(t, text);
     return TRUE;
 }
 
@@ -268,7 +330,7 @@ enum { MODEL, TOPOLOGY, GPU, SCENARIO, SYNTHETIC, TRACE, RUN, N_KINDS };
 
 static const Kind kinds[N_KINDS] = {
     [MODEL] = {"model", moe_model_fields, show_model},
-    [TOPOLOGY] = {"topology", moe_topology_fields, show_topology},
+    [TOPOLOGY] = {"topology", moe_topology_fields, NULL},
     [GPU] = {"gpu", moe_gpu_fields, show_gpu},
     [SCENARIO] = {"scenario", moe_scenario_fields, show_scenario},
     [SYNTHETIC] = {"synthetic", moe_synth_fields, NULL},
@@ -346,17 +408,36 @@ static gboolean show_keys(const char *name, GString *text, GError **error)
 static gboolean run(MoeCli *cli, GError **error)
 {
     gboolean keys = FALSE;
+    char *export_option = NULL;
+    int nodes = MOE_CLI_UNSET;
     const GOptionEntry entries[] = {
         {"keys", 0, 0, G_OPTION_ARG_NONE, &keys,
          "List the keys of a kind of file: model, topology, gpu, scenario, synthetic", NULL},
+        {"export", 0, 0, G_OPTION_ARG_STRING, &export_option,
+         "Print a topology as a platform file: simgrid", "FORMAT"},
+        {"nodes", 0, 0, G_OPTION_ARG_INT, &nodes,
+         "Nodes of a topology whose file does not say how many (2)", "N"},
         {NULL},
     };
-    if (!moe_cli_parse(cli, entries, 1, 1, error))
+    gboolean parsed = moe_cli_parse(cli, entries, 1, 1, error);
+    g_autofree char *format = export_option;
+    static const char *const formats[] = {"simgrid", NULL};
+    if (!parsed || !moe_cli_count("nodes", &nodes, 1, MOE_TOPOLOGY_MOST_GPUS, 2, error) ||
+        (format != NULL && moe_cli_choice("export", format, formats, error) < 0))
         return FALSE;
     g_autoptr(GString) text = g_string_new(NULL);
-    int kind = keys ? -1 : kind_of(cli->argv[0], error);
-    gboolean good = keys ? show_keys(cli->argv[0], text, error)
-                         : kind >= 0 && kinds[kind].show(cli->argv[0], text, error);
+    const char *what = cli->argv[0];
+    int kind = keys ? -1 : kind_of(what, error);
+    if (format != NULL && (keys || (kind >= 0 && kind != TOPOLOGY)))
+        return moe_fail(error, MOE_ERROR_USAGE, "--export: '%s' is no topology; take it away",
+                        what);
+    gboolean good = FALSE;
+    if (keys)
+        good = show_keys(what, text, error);
+    else if (kind == TOPOLOGY)
+        good = show_topology(what, nodes, format, text, error);
+    else if (kind >= 0)
+        good = kinds[kind].show(what, text, error);
     if (good)
         moe_cli_print(cli, "%s", text->str);
     return good;
@@ -366,6 +447,7 @@ const MoeCommand moe_command_show = {
     .name = "show",
     .arguments = "WHAT",
     .summary = "Say what a model, topology, GPU, trace, scenario or run is",
-    .example = "moesim show h800\nmoesim show --keys scenario",
+    .example = "moesim show h800\nmoesim show h800 --export simgrid > h800.xml\nmoesim show --keys "
+               "scenario",
     .run = run,
 };
