@@ -80,14 +80,14 @@ static const MoeField scale_up_fields[] = {
 };
 
 static const MoeField nic_fields[] = {
-    {"per_node", MOE_FIELD_INT, INNER(nics, per_node), "0", .max = 64, .doc = "NICs of a node"},
+    {"per_node", MOE_FIELD_INT, INNER(nics, per_node), "0", .max = 4096, .doc = "NICs of a node"},
     {"bandwidth", MOE_FIELD_QUANTITY, INNER(nics, bandwidth), "", RATE,
      .doc = "per NIC and direction, nominal"},
     {"efficiency", MOE_FIELD_QUANTITY, INNER(nics, efficiency), "100%", SHARE,
      .doc = "of it that payload reaches; of the fabric's links too"},
     {"pcie", MOE_FIELD_QUANTITY, INNER(nics, pcie), "", RATE,
      .doc = "between a GPU and its NICs, per direction; never limits if unset"},
-    {"affinity", MOE_FIELD_INTS, INNER(nics, affinity), "", .max = 63,
+    {"affinity", MOE_FIELD_INTS, INNER(nics, affinity), "", .max = 4095,
      .doc = "NIC of each GPU of a node; even if unset"},
     {NULL},
 };

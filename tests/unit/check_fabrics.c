@@ -408,6 +408,86 @@ START_TEST(stated_routes_are_taken)
 }
 END_TEST
 
+/* --- metamorphic relations -------------------------------------------------------------------- */
+
+static double all_to_all(const MoeTopology *t, const gint64 *bytes)
+{
+    g_autoptr(MoePrograms) programs = moe_programs_new(t->n_gpus);
+    moe_programs_exchange(programs, MOE_PHASE_DISPATCH, 0);
+    for (gint64 a = 0; a < t->n_gpus; a++)
+        for (gint64 b = 0; b < t->n_gpus; b++)
+            if (a != b)
+                moe_programs_send(programs, a, b, moe_topology_fabric(t, a, b),
+                                  bytes[a * t->n_gpus + b]);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTimes) times = moe_engine_run(t, programs, 0, NULL, &error);
+    assert_no_error(error);
+    double end = 0;
+    for (gint64 r = 0; r < t->n_gpus; r++)
+        end = fmax(end, times->ranks[r][0].end);
+    return end;
+}
+
+static gint64 *random_bytes(gint64 n)
+{
+    gint64 *bytes = g_new(gint64, n * n);
+    srand(11);
+    for (gint64 i = 0; i < n * n; i++)
+        bytes[i] = 1 + rand() % 2000000;
+    return bytes;
+}
+
+/* One exchange of flows: with any kind of link twice as fast it never takes longer. */
+START_TEST(twice_any_bandwidth_is_never_slower)
+{
+    g_autoptr(MoeTopology) t = test_cluster(fabrics[_i].yaml);
+    if (t->n_gpus > 16)
+        return;
+    g_autofree gint64 *bytes = random_bytes(t->n_gpus);
+    double before = all_to_all(t, bytes);
+    g_autoptr(GArray) counts = moe_topology_count_links(t);
+    for (guint c = 0; c < counts->len; c++) {
+        const MoeLinkCount *count = &g_array_index(counts, MoeLinkCount, c);
+        g_autoptr(MoeTopology) fast = test_cluster(fabrics[_i].yaml);
+        for (guint32 l = 0; l < fast->links->len; l++) {
+            MoeLink *link = &g_array_index(fast->links, MoeLink, l);
+            if (strcmp(link->kind, count->kind) == 0)
+                link->bandwidth *= 2;
+        }
+        double after = all_to_all(fast, bytes);
+        ck_assert_msg(after <= before * (1 + 1e-9), "%s: %g s, then %g s", count->kind, before,
+                      after);
+    }
+}
+END_TEST
+
+/* Ranks renamed by a symmetry of the graph that the routing respects: nodes turned round. */
+START_TEST(renaming_ranks_changes_nothing)
+{
+    static const struct {
+        const char *yaml;
+        gint64 shift; /* GPUs */
+    } cases[] = {
+        {CLUSTER(8, 2, "scale_out: {kind: fat-tree, switch_nics: 4}"), 4},
+        {CLUSTER(8, 2, "scale_out: {kind: rail-optimised, switch_nics: 4}"), 8},
+        {CLUSTER(4, 4, "scale_out: rail-only"), 4},
+        {CLUSTER(16, 1, "scale_out: {kind: torus, dimensions: [4, 4]}"), 8},
+        {NODE("kind: ring", 8), 2},
+        {NODE("kind: mesh", 8), 3},
+        {NODE("kind: pcie-tree", 8), 4},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(MoeTopology) t = test_cluster(cases[i].yaml);
+        gint64 n = t->n_gpus;
+        g_autofree gint64 *bytes = random_bytes(n), *renamed = g_new0(gint64, n * n);
+        for (gint64 a = 0; a < n; a++)
+            for (gint64 b = 0; b < n; b++)
+                renamed[(a + cases[i].shift) % n * n + (b + cases[i].shift) % n] = bytes[a * n + b];
+        assert_close(all_to_all(t, renamed), all_to_all(t, bytes), 1e-9);
+    }
+}
+END_TEST
+
 /* --- size ------------------------------------------------------------------------------------- */
 
 /* Regular fabrics keep no routes: 2048 GPUs take a few links per GPU. */
@@ -441,6 +521,8 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, every_pair_has_a_route_as_short_as_the_graph_allows, 0, n);
     tcase_add_loop_test(tests, bisection_is_the_formula, 0, n);
     tcase_add_loop_test(tests, simgrid_routes_as_we_do, 0, n);
+    tcase_add_loop_test(tests, twice_any_bandwidth_is_never_slower, 0, n);
+    tcase_add_test(tests, renaming_ranks_changes_nothing);
     tcase_add_test(tests, fat_trees_use_their_links_evenly);
     tcase_add_test(tests, rails_forward_in_the_scale_up_domain);
     tcase_add_test(tests, several_nics_per_gpu_share_its_peers);

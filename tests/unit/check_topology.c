@@ -120,7 +120,7 @@ static const struct {
     {"name: t\nnodes: 9999\ngpus_per_node: 8\ngpu: h800-sxm\n" UP NICS,
      "at most 65536 are simulated"},
     {"name: t\nnodes: 2\ngpus_per_node: 8\ngpu: h801\n" UP NICS,
-     "the presets are: a100-sxm-80gb, h100-sxm, h800-sxm"},
+     "the presets are: a100-sxm-80gb, ascend-910c"},
     {"name: t\nnodes: 1\ngpus_per_node: 2\ngpu: h800-sxm\nscale_up: none\n",
      "needs one NIC per GPU"},
     {"name: t\nnodes: 1\ngpus_per_node: 65\ngpu: h800-sxm\nscale_up: {kind: mesh, bandwidth: "
@@ -130,6 +130,95 @@ static const struct {
     {"preset: h8000\n",
      "topology.yaml:1:9: preset: 'h8000' is neither a file nor a preset topology; "
      "did you mean h800?"},
+    /* Kinds and what belongs to them. */
+    {BASE UP NICS "scale_out: {kind: fat-tree}\n", "switch_nics: missing; write how many NICs"},
+    {BASE UP NICS "scale_out: {kind: fat-tree, switch_nics: 4, dimensions: [2]}\n",
+     "dimensions: kind fat-tree does not use it; take it away"},
+    {BASE UP NICS "scale_out: {levels: 3}\n", "levels: kind non-blocking does not use it"},
+    {BASE UP NICS "scale_out: {kind: fat-tree, switch_nics: 4, oversubscription: 3}\n",
+     "oversubscription makes 1.333 uplinks per switch; a whole number"},
+    {BASE UP NICS "scale_out: {kind: fat-tree, switch_nics: 4, levels: 3}\n",
+     "group_switches: missing; write how many leaves a pod has"},
+    {BASE UP NICS "scale_out: {kind: fat-tree, switch_nics: 2, levels: 3, group_switches: 2, "
+                  "core_oversubscription: 4}\n",
+     "core_oversubscription makes 0.5 uplinks per switch"},
+    {BASE UP NICS "scale_out: {kind: fat-tree, switch_nics: 4, levels: 4}\n", "levels: '4' is out"},
+    {BASE UP NICS "scale_out: {kind: dragonfly, switch_nics: 2, group_switches: 2}\n",
+     "global_links: missing; a dragonfly needs"},
+    {BASE UP NICS "scale_out: {kind: dragonfly, switch_nics: 1, group_switches: 2, global_links: "
+                  "1}\n",
+     "2 routers with 1 each reach 2 other groups; there are 7"},
+    {BASE UP NICS "scale_out: {kind: torus, dimensions: [4, 5]}\n",
+     "their product is not the number of routers, 16"},
+    {BASE UP NICS "scale_out: {kind: torus, dimensions: [1, 1, 1, 1, 1, 1, 1, 1, 16]}\n",
+     "9 axes; 1 to 8 are possible"},
+    {"name: t\nnodes: 64\ngpus_per_node: 8\ngpu: h800-sxm\n" UP NICS
+     "scale_out: {kind: mesh, dimensions: [512]}\n",
+     "the longest route crosses 511 links; at most 64"},
+    {BASE UP NICS "scale_out: {kind: fattree}\n", "did you mean fat-tree?"},
+    {BASE NICS "scale_up: none\nscale_out: rail-only\n",
+     "no route from node0 gpu0 (GPU 0) to node0 gpu1 (GPU 1); rail-only fabrics reach another"},
+    {"name: t\nnodes: 1\ngpus_per_node: 200\ngpu: h800-sxm\nscale_up: {kind: ring, bandwidth: "
+     "1GBps}\n",
+     "routes of at most 60 links, 120 GPUs"},
+    {BASE NICS "scale_up: {kind: nvswitch, bandwidth: 1GBps, switch_gpus: 2}\n",
+     "switch_gpus: kind nvswitch does not use it"},
+    {BASE "scale_up: {kind: pcie-tree, bandwidth: 25GBps}\n"
+          "nics: {per_node: 8, bandwidth: 400Gbps, pcie: 25GBps}\n",
+     "nics: pcie: scale_up: kind pcie-tree limits the NICs already"},
+    {"name: t\nnodes: 1\ngpus_per_node: 8\ngpu: h800-sxm\n" UP "nics: {pcie: 32GBps}\n",
+     "nics: pcie: a node has no NICs"},
+    /* Custom graphs. */
+    {BASE UP NICS "scale_out: custom\n", "scale_out: graph: missing; write for example"},
+    {BASE NICS "scale_up: {kind: custom, bandwidth: 1GBps}\n", "scale_up: graph: missing"},
+    {BASE UP NICS "scale_out: {kind: custom, graph: {switches: [s]}}\n", "links: missing"},
+    {BASE UP NICS "scale_out: {kind: custom, graph: {switches: [s, s], links: []}}\n",
+     "switches: 's' is there already"},
+    {BASE UP NICS "scale_out: {kind: custom, graph: {switches: [spine], links: [{from: node0 nic0, "
+                  "to: spin}]}}\n",
+     "there is no 'spin'; did you mean spine?"},
+    {BASE UP NICS "scale_out: {kind: custom, graph: {switches: [s], links: [{from: 'gpu*', to: "
+                  "s}]}}\n",
+     "no end or switch matches 'gpu*'"},
+    {BASE UP NICS "scale_out: {kind: custom, graph: {switches: [s], links: [{from: s, to: s}]}}\n",
+     "a link from 's' to itself"},
+    {BASE UP NICS "scale_out: {kind: custom, graph: {switches: [s], links: {from: s}}}\n",
+     "graph: links: must be a list of maps"},
+    {BASE UP NICS "scale_out: {kind: custom, graph: {switches: [s], links: [{from: node0 nic*, to: "
+                  "s}]}}\n",
+     "no route from node0 gpu0 (GPU 0) to node1 gpu0 (GPU 8); repair or add a link"},
+    {BASE UP NICS "scale_out: {kind: custom, graph: {switches: [s], links: [{from: node* nic*, to: "
+                  "s}], routes: [{from: node0 nic0, to: node1 nic0}]}}\n",
+     "graph: routes: no working link from node0 nic0 to node1 nic0"},
+    {BASE UP NICS "scale_out: {kind: custom, graph: {switches: [s], links: [{from: node* nic*, to: "
+                  "s}], routes: [{from: node0 nic0, to: s}]}}\n",
+     "from and to must be two different ends"},
+    /* Nodes that differ. */
+    {BASE UP NICS "groups: [{nodes: 2}]\n",
+     "topology.yaml:2:8: nodes: the groups say how many there are; take it away"},
+    {"name: t\ngpus_per_node: 8\ngpu: h800-sxm\n" UP NICS "groups: []\n", "groups: must be a list"},
+    {"name: t\ngpus_per_node: 8\ngpu: h800-sxm\n" UP NICS "groups: [{gpu: h100-sxm}]\n",
+     "groups: nodes: missing"},
+    {"name: t\ngpus_per_node: 8\ngpu: h800-sxm\n" UP NICS "groups: [{nodes: 1, name: x}]\n",
+     "groups: name: not a key of a group; these are nodes"},
+    {"name: t\ngpus_per_node: 8\ngpu: h800-sxm\n" UP NICS "groups: [two]\n",
+     "groups: each must be a map"},
+    {"name: t\ngpus_per_node: 8\ngpu: h800-sxm\n" UP NICS
+     "groups: [{nodes: 1}, {nodes: 1, nics: {per_node: 4}}]\nscale_out: rail-optimised\n",
+     "rails need as many NICs in every node; node 0 has 8, node 1 4"},
+    /* Links that differ. */
+    {BASE UP NICS "links: {name: x}\n", "links: must be a list"},
+    {BASE UP NICS "links: [{name: node0 nic9 out, share: 50%}]\n",
+     "topology.yaml:7:9: links: name: no link is called 'node0 nic9 out'; did you mean"},
+    {BASE UP NICS "links: [{name: 'leaf*', share: 50%}]\n", "there is for example node0 gpu0"},
+    {BASE UP NICS "links: [{name: node0 nic0 out}]\n", "nothing changes; write bandwidth, share"},
+    {BASE UP NICS "links: [{name: node0 nic0 out, share: 150%}]\n",
+     "share: '150%' is out of range"},
+    {BASE UP NICS "links: [{name: node0 nic3 out, broken: true}]\n",
+     "no route from node0 gpu3 (GPU 3) to node1 gpu0 (GPU 8); repair or add a link"},
+    {"name: t\nnodes: 1\ngpus_per_node: 8\ngpu: h800-sxm\n" UP
+     "links: [{name: node0 gpu5 scale-up in, broken: true}]\n",
+     "no route from node0 gpu0 (GPU 0) to node0 gpu5 (GPU 5)"},
 };
 
 START_TEST(refuses_bad_topologies)
@@ -182,7 +271,7 @@ END_TEST
 START_TEST(presets_load_and_cite_sources)
 {
     g_auto(GStrv) names = moe_preset_list("topologies/presets", ".yaml");
-    ck_assert_uint_ge(g_strv_length(names), 3);
+    ck_assert_uint_ge(g_strv_length(names), 10);
     for (guint i = 0; names[i] != NULL; i++) {
         g_autoptr(GError) error = NULL;
         g_autoptr(MoeTopology) t = moe_topology_load(names[i], 2, &error);
@@ -216,6 +305,18 @@ START_TEST(presets_hold_published_figures)
     assert_close(h100->gpu.peak[MOE_TYPE_FP8], 3958e12 / 2, 1e-3);
     assert_close(a100->gpu.peak[MOE_TYPE_BF16], 312e12, 1e-12);
     ck_assert(isnan(a100->gpu.peak[MOE_TYPE_FP8]));
+    g_autoptr(MoeTopology) nvl72 = moe_topology_load("gb200-nvl72", 1, &error);
+    g_autoptr(MoeTopology) mi300x = moe_topology_load("mi300x", 1, &error);
+    g_autoptr(MoeTopology) tpu = moe_topology_load("tpu-v5p", 16, &error);
+    g_autoptr(MoeTopology) cloudmatrix = moe_topology_load("cloudmatrix384", 1, &error);
+    assert_no_error(error);
+    assert_close(72 * 2 * nvl72->file.scale_up.bandwidth, 130e12, 0.01);
+    assert_close(72 * nvl72->gpu.peak[MOE_TYPE_FP8], 720e15 / 2, 1e-3);
+    assert_close(mi300x->file.scale_up.bandwidth, 7 * 128e9 / 2, 1e-12);
+    assert_close(tpu->file.nics.bandwidth, 1200e9 / 2, 1e-12);
+    assert_close(6 * tpu->file.scale_out.link_bandwidth, tpu->file.nics.bandwidth, 1e-12);
+    assert_close(cloudmatrix->file.scale_up.bandwidth, 392e9, 1e-12);
+    ck_assert_int_eq(cloudmatrix->n_gpus, 384);
     assert_close(a100->gpu.hbm.bandwidth, 2039e9, 1e-12);
 }
 END_TEST
