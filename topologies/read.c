@@ -190,11 +190,9 @@ static void overlay(MoeNode *base, const MoeNode *over)
     }
 }
 
-MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir, char **dir_out,
-                            GError **error)
+MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir, GError **error)
 {
     const MoeNode *preset = moe_node_get(node, "preset");
-    *dir_out = g_strdup(base_dir);
     if (preset == NULL || moe_node_is_null(preset))
         return copy_node(node);
     if (preset->kind != MOE_NODE_SCALAR) {
@@ -215,13 +213,30 @@ MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir, char **di
         moe_node_free(root);
         return NULL;
     }
-    g_free(*dir_out);
-    *dir_out = g_path_get_dirname(path);
     overlay(root, node);
     return root;
 }
 
 /* --- checks ---------------------------------------------------------------------------------- */
+
+const MoeNode *moe_topology_at(const MoeNode *root, const char *part, const char *key)
+{
+    const MoeNode *map = moe_node_get(root, part);
+    const MoeNode *node = map != NULL && key != NULL ? moe_node_get(map, key) : NULL;
+    return node != NULL ? node : map != NULL ? map : root;
+}
+
+/* The GPU's file is relative to the file that names it, which may be the preset or what overrides it,
+ * or to the working folder when --set does. */
+static gboolean load_gpu(MoeGroup *group, const MoeNode *node, GError **error)
+{
+    const MoeNode *gpu = moe_topology_at(node, "gpu", NULL);
+    g_autofree char *dir = strcmp(gpu->file, "--set") != 0 ? g_path_get_dirname(gpu->file) : NULL;
+    if (moe_gpu_load(group->file.gpu, dir, &group->gpu, error))
+        return TRUE;
+    moe_node_prefix(gpu, "gpu", error);
+    return FALSE;
+}
 
 /* A key that only other kinds use changes nothing, and the user should know; unless the kind was
  * chosen elsewhere, over a preset whose keys stay behind. */
@@ -249,18 +264,18 @@ static gboolean check_affinity(const MoeTopologyFile *file, const MoeNode *node,
     const GArray *affinity = file->nics.affinity;
     gint64 per_node = file->nics.per_node, gpus = file->gpus_per_node;
     if (affinity != NULL && affinity->len != gpus)
-        return moe_node_fail(node, error,
+        return moe_node_fail(moe_topology_at(node, "nics", "affinity"), error,
                              "nics: affinity: %u entries; one per GPU of a node, %" G_GINT64_FORMAT
                              ", are needed",
                              affinity->len, gpus);
     for (guint i = 0; affinity != NULL && i < affinity->len; i++)
         if (g_array_index(affinity, gint64, i) >= per_node)
-            return moe_node_fail(node, error,
+            return moe_node_fail(moe_topology_at(node, "nics", "affinity"), error,
                                  "nics: affinity: GPU %u has NIC %" G_GINT64_FORMAT
                                  "; a node has %" G_GINT64_FORMAT ", counted from 0",
                                  i, g_array_index(affinity, gint64, i), per_node);
     if (affinity == NULL && per_node > 0 && gpus % per_node != 0 && per_node % gpus != 0)
-        return moe_node_fail(node, error,
+        return moe_node_fail(moe_topology_at(node, "nics", "per_node"), error,
                              "nics: per_node: %" G_GINT64_FORMAT
                              " NICs do not divide %" G_GINT64_FORMAT
                              " GPUs evenly; say which GPU has which with affinity",
@@ -271,11 +286,13 @@ static gboolean check_affinity(const MoeTopologyFile *file, const MoeNode *node,
 static gboolean check_nics(const MoeTopologyFile *file, const MoeNode *node, GError **error)
 {
     if (file->nics.per_node > 0 && isnan(file->nics.bandwidth))
-        return moe_node_fail(node, error, "nics: bandwidth: missing; write for example 400Gbps");
+        return moe_node_fail(moe_topology_at(node, "nics", NULL), error,
+                             "nics: bandwidth: missing; write for example 400Gbps");
     if (!isnan(file->nics.pcie) && file->nics.per_node == 0)
-        return moe_node_fail(node, error, "nics: pcie: a node has no NICs; write nics: per_node");
+        return moe_node_fail(moe_topology_at(node, "nics", "pcie"), error,
+                             "nics: pcie: a node has no NICs; write nics: per_node");
     if (!isnan(file->nics.pcie) && moe_scale_up_kind(file->scale_up.kind)->lane != NULL)
-        return moe_node_fail(node, error,
+        return moe_node_fail(moe_topology_at(node, "nics", "pcie"), error,
                              "nics: pcie: scale_up: kind %s limits the NICs already; take it away",
                              moe_scale_up_kind(file->scale_up.kind)->name);
     return check_affinity(file, node, error);
@@ -292,7 +309,7 @@ static gboolean check_none(const MoeTopologyFile *file, const MoeNode *node, GEr
     if (file->gpus_per_node == 1 || !shared)
         return TRUE;
     return moe_node_fail(
-        node, error,
+        moe_topology_at(node, "scale_up", "kind"), error,
         "scale_up: kind none needs one NIC per GPU (nics: per_node: %" G_GINT64_FORMAT
         "), or GPUs of a node cannot reach each other",
         file->gpus_per_node);
@@ -307,11 +324,11 @@ static gboolean check_scale_up(const MoeTopologyFile *file, const MoeNode *node,
     if (kind == &moe_scale_up_none)
         return check_none(file, node, error);
     if (kind == &moe_scale_up_custom && file->scale_up.graph == NULL)
-        return moe_node_fail(node, error,
+        return moe_node_fail(moe_topology_at(node, "scale_up", "kind"), error,
                              "scale_up: graph: missing; write for example graph: {links: "
                              "[{from: gpu0, to: gpu1}]}");
     if (isnan(file->scale_up.bandwidth))
-        return moe_node_fail(node, error,
+        return moe_node_fail(moe_topology_at(node, "scale_up", NULL), error,
                              "scale_up: bandwidth: missing; write for example 450GBps");
     return TRUE;
 }
@@ -324,12 +341,12 @@ static gboolean check_scale_out(const MoeTopology *topology, GError **error)
     if (topology->machines->len > 1)
         for (guint m = 0; m < topology->machines->len; m++)
             if (moe_topology_machine(topology, m)->n_nics == 0)
-                return moe_node_fail(node, error,
+                return moe_node_fail(moe_topology_at(node, "nodes", NULL), error,
                                      "nics: %u nodes without NICs cannot be reached; "
                                      "write nics: {per_node: ..., bandwidth: ...}",
                                      topology->machines->len);
     if (kind == &moe_scale_out_custom && file->scale_out.graph == NULL)
-        return moe_node_fail(node, error,
+        return moe_node_fail(moe_topology_at(node, "scale_out", "kind"), error,
                              "scale_out: graph: missing; write for example graph: {switches: [s], "
                              "links: [{from: node* nic*, to: s}]}");
     return check_keys(moe_node_get(node, "scale_out"), "scale_out", kind->name, kind->keys,
@@ -345,8 +362,8 @@ void moe_group_clear(gpointer data)
     moe_gpu_clear(&group->gpu);
 }
 
-static gboolean add_group(MoeTopology *topology, const MoeNode *node, const char *dir,
-                          gint64 default_nodes, GError **error)
+static gboolean add_group(MoeTopology *topology, const MoeNode *node, gint64 default_nodes,
+                          GError **error)
 {
     g_array_set_size(topology->groups, topology->groups->len + 1);
     guint index = topology->groups->len - 1;
@@ -360,11 +377,12 @@ static gboolean add_group(MoeTopology *topology, const MoeNode *node, const char
         return moe_node_fail(node, error,
                              "nodes: missing; write how many machines the cluster has");
     if (topology->n_gpus + file->nodes * file->gpus_per_node > MOE_TOPOLOGY_MOST_GPUS)
-        return moe_node_fail(
-            node, error, "nodes: %" G_GINT64_FORMAT " GPUs; at most %d are simulated",
-            topology->n_gpus + file->nodes * file->gpus_per_node, MOE_TOPOLOGY_MOST_GPUS);
+        return moe_node_fail(moe_topology_at(node, "nodes", NULL), error,
+                             "nodes: %" G_GINT64_FORMAT " GPUs; at most %d are simulated",
+                             topology->n_gpus + file->nodes * file->gpus_per_node,
+                             MOE_TOPOLOGY_MOST_GPUS);
     if (!check_nics(file, node, error) || !check_scale_up(file, node, error) ||
-        !moe_gpu_load(file->gpu, dir, &group->gpu, error))
+        !load_gpu(group, node, error))
         return FALSE;
     group->scale_up = moe_scale_up_kind(file->scale_up.kind);
     for (gint64 i = 0; i < file->nodes; i++) {
@@ -383,8 +401,7 @@ static gboolean add_group(MoeTopology *topology, const MoeNode *node, const char
 }
 
 /* The keys of the whole with those of the group over them. */
-static gboolean add_listed_group(MoeTopology *topology, const MoeNode *item, const char *dir,
-                                 GError **error)
+static gboolean add_listed_group(MoeTopology *topology, const MoeNode *item, GError **error)
 {
     static const char *const allowed[] = {"nodes",    "gpus_per_node", "gpu",
                                           "scale_up", "nics",          NULL};
@@ -403,7 +420,7 @@ static gboolean add_listed_group(MoeTopology *topology, const MoeNode *item, con
         return moe_node_fail(item, error, "groups: nodes: missing; write how many are like this");
     g_autoptr(MoeNode) whole = copy_node(topology->tree);
     overlay(whole, item);
-    if (!add_group(topology, whole, dir, 0, error))
+    if (!add_group(topology, whole, 0, error))
         return FALSE;
     /* What the group borrows must live as long as the topology. */
     MoeGroup *group = &g_array_index(topology->groups, MoeGroup, topology->groups->len - 1);
@@ -415,12 +432,11 @@ static gboolean add_listed_group(MoeTopology *topology, const MoeNode *item, con
     return TRUE;
 }
 
-static gboolean add_groups(MoeTopology *topology, const char *dir, gint64 default_nodes,
-                           GError **error)
+static gboolean add_groups(MoeTopology *topology, gint64 default_nodes, GError **error)
 {
     const MoeTopologyFile *file = &topology->file;
     if (file->groups == NULL)
-        return add_group(topology, topology->tree, dir, default_nodes, error);
+        return add_group(topology, topology->tree, default_nodes, error);
     const MoeNode *nodes = moe_node_get(topology->tree, "nodes");
     if (nodes != NULL && !moe_node_is_null(nodes))
         return moe_node_fail(nodes, error,
@@ -430,17 +446,16 @@ static gboolean add_groups(MoeTopology *topology, const char *dir, gint64 defaul
                              "groups: must be a list such as [{nodes: 2}, {nodes: 2, gpu: "
                              "a100-sxm-80gb}]");
     for (guint i = 0; i < file->groups->items->len; i++)
-        if (!add_listed_group(topology, file->groups->items->pdata[i], dir, error))
+        if (!add_listed_group(topology, file->groups->items->pdata[i], error))
             return FALSE;
     return TRUE;
 }
 
-gboolean moe_topology_read_groups(MoeTopology *topology, const char *dir, gint64 default_nodes,
-                                  GError **error)
+gboolean moe_topology_read_groups(MoeTopology *topology, gint64 default_nodes, GError **error)
 {
     MoeTopologyFile *file = &topology->file;
     if (!moe_fields_read(moe_topology_fields, topology->tree, "topology", file, error) ||
-        !add_groups(topology, dir, default_nodes, error))
+        !add_groups(topology, default_nodes, error))
         return FALSE;
     topology->gpu = g_array_index(topology->groups, MoeGroup, 0).gpu;
     topology->scale_out = moe_scale_out_kind(file->scale_out.kind);

@@ -14,14 +14,18 @@ enum { MOE_TOPOLOGY_MOST_GPUS = 1 << 16 };
 const MoeScaleUpKind *moe_scale_up_kind(int index);
 const MoeScaleOutKind *moe_scale_out_kind(int index);
 
-/* The preset's map with the keys of @node over it, and the folder (free with g_free()) that its own
- * paths are relative to. Free with moe_node_free(). Errors: MOE_ERROR_INPUT; NULL then. */
-MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir, char **dir_out,
+/* The preset's map with the keys of @node over it. Free with moe_node_free(). Errors:
+ * MOE_ERROR_INPUT; NULL then. */
+MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir,
                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The node of @key in the map @part of @root, or what is there of the way to it: where a message
+ * about it points. */
+const MoeNode *moe_topology_at(const MoeNode *root, const char *part, const char *key);
 
 /* Fills file, groups, n_gpus and n_nics from @tree, which the topology has taken. Checks all that
  * can be checked before there are links. Errors: MOE_ERROR_INPUT. */
-gboolean moe_topology_read_groups(MoeTopology *topology, const char *dir, gint64 default_nodes,
+gboolean moe_topology_read_groups(MoeTopology *topology, gint64 default_nodes,
                                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Frees what a MoeGroup owns: the clear function of MoeTopology.groups. */

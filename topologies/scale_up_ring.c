@@ -14,7 +14,7 @@ static gboolean build(MoeTopology *topology, gint64 node, GError **error)
     gint64 G = machine->n_gpus;
     if (G > 120)
         return moe_fail(error, MOE_ERROR_INPUT,
-                        "scale_up: kind ring with %" G_GINT64_FORMAT
+                        "kind ring with %" G_GINT64_FORMAT
                         " GPUs per node; routes of at most 60 links, 120 GPUs, are simulated",
                         G);
     int ways = G > 2 ? 2 : 1;

@@ -80,13 +80,23 @@ static void add_endpoints(MoeTopology *topology)
         }
 }
 
+/* A kind does not know where its keys are; a graph does. */
+static gboolean misplaced(const MoeTopology *topology, const char *part, gboolean placed,
+                          GError **error)
+{
+    if (!placed)
+        moe_node_prefix(moe_topology_at(topology->tree, part, "kind"), part, error);
+    return FALSE;
+}
+
 static gboolean add_scale_up(MoeTopology *topology, GError **error)
 {
     for (guint m = 0; m < topology->machines->len; m++) {
         MoeMachine *machine = &g_array_index(topology->machines, MoeMachine, m);
         machine->first_link = topology->links->len;
-        if (!moe_topology_group(topology, m)->scale_up->build(topology, m, error))
-            return FALSE;
+        const MoeScaleUpKind *kind = moe_topology_group(topology, m)->scale_up;
+        if (!kind->build(topology, m, error))
+            return misplaced(topology, "scale_up", kind->route == NULL, error);
         machine->end_link = topology->links->len;
     }
     return TRUE;
@@ -136,13 +146,8 @@ static gboolean add_scale_out(MoeTopology *topology, GError **error)
         return TRUE;
     if (!topology->scale_out->own_nic_links)
         add_nic_links(topology);
-    if (!topology->scale_out->build(topology, error)) {
-        const MoeNode *node = moe_node_get(topology->tree, "scale_out");
-        if (node != NULL && error != NULL && *error != NULL &&
-            strstr((*error)->message, node->file) == NULL)
-            moe_node_prefix(node, "scale_out", error);
-        return FALSE;
-    }
+    if (!topology->scale_out->build(topology, error))
+        return misplaced(topology, "scale_out", topology->scale_out->route == NULL, error);
     add_pcie(topology);
     return TRUE;
 }
@@ -208,9 +213,9 @@ static gboolean check_reach(const MoeTopology *topology, GError **error)
     return TRUE;
 }
 
-static gboolean build(MoeTopology *topology, const char *dir, gint64 default_nodes, GError **error)
+static gboolean build(MoeTopology *topology, gint64 default_nodes, GError **error)
 {
-    if (!moe_topology_read_groups(topology, dir, default_nodes, error))
+    if (!moe_topology_read_groups(topology, default_nodes, error))
         return FALSE;
     add_endpoints(topology);
     if (!add_scale_up(topology, error))
@@ -244,8 +249,7 @@ static GArray *array_new(guint size, GDestroyNotify clear)
 MoeTopology *moe_topology_read(const MoeNode *node, const char *base_dir, gint64 default_nodes,
                                GError **error)
 {
-    g_autofree char *dir = NULL;
-    g_autoptr(MoeNode) merged = moe_topology_merge(node, base_dir, &dir, error);
+    g_autoptr(MoeNode) merged = moe_topology_merge(node, base_dir, error);
     if (merged == NULL)
         return NULL;
     g_autoptr(MoeTopology) topology = g_new0(MoeTopology, 1);
@@ -254,7 +258,7 @@ MoeTopology *moe_topology_read(const MoeNode *node, const char *base_dir, gint64
     topology->vertices = array_new(sizeof(MoeVertex), vertex_clear);
     topology->groups = array_new(sizeof(MoeGroup), moe_group_clear);
     topology->machines = g_array_new(FALSE, TRUE, sizeof(MoeMachine));
-    if (!build(topology, dir, default_nodes, error))
+    if (!build(topology, default_nodes, error))
         return NULL;
     return g_steal_pointer(&topology);
 }
@@ -272,8 +276,7 @@ MoeTopology *moe_topology_load(const char *name, gint64 default_nodes, GError **
 
 gint64 moe_topology_gpus_per_node(const MoeNode *node, const char *base_dir, GError **error)
 {
-    g_autofree char *dir = NULL;
-    g_autoptr(MoeNode) merged = moe_topology_merge(node, base_dir, &dir, error);
+    g_autoptr(MoeNode) merged = moe_topology_merge(node, base_dir, error);
     MoeTopologyFile file = {0};
     if (merged == NULL || !moe_fields_read(moe_topology_fields, merged, "topology", &file, error))
         return 0;
