@@ -115,7 +115,7 @@ static void fill_timeline(const MoeRun *run, MoeWriter *writer)
     moe_writer_printf(writer, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n");
     for (gint64 r = 0; r < run->result->n_ranks; r++) {
         gint64 node = moe_topology_node(topology, r);
-        if (r % topology->file.gpus_per_node == 0)
+        if (r == moe_topology_machine(topology, node)->first_gpu)
             moe_writer_printf(writer,
                               "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%" G_GINT64_FORMAT
                               ",\"args\":{\"name\":\"node %" G_GINT64_FORMAT "\"}},\n",
@@ -180,12 +180,48 @@ static void begin(JsonBuilder *b, const char *name)
     json_builder_begin_object(b);
 }
 
+/* What no single key holds: groups of nodes and links that differ. */
+static void add_differences(const MoeTopology *topology, JsonBuilder *b)
+{
+    json_builder_set_member_name(b, "groups");
+    json_builder_begin_array(b);
+    for (guint g = 0; g < topology->groups->len && topology->groups->len > 1; g++) {
+        const MoeGroup *group = &g_array_index(topology->groups, MoeGroup, g);
+        json_builder_begin_object(b);
+        moe_fields_to_json(moe_topology_fields, &group->file, b);
+        begin(b, "hardware");
+        moe_fields_to_json(moe_gpu_fields, &group->gpu, b);
+        json_builder_end_object(b);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+    json_builder_set_member_name(b, "links");
+    json_builder_begin_array(b);
+    for (guint32 l = 0; l < topology->links->len; l++) {
+        const MoeLink *link = moe_topology_link(topology, l);
+        if (!link->differs)
+            continue;
+        json_builder_begin_object(b);
+        json_builder_set_member_name(b, "name");
+        json_builder_add_string_value(b, link->name);
+        json_builder_set_member_name(b, "bandwidth");
+        json_builder_add_double_value(b, link->bandwidth);
+        json_builder_set_member_name(b, "latency");
+        json_builder_add_double_value(b, link->latency);
+        json_builder_set_member_name(b, "broken");
+        json_builder_add_boolean_value(b, link->broken);
+        json_builder_end_object(b);
+    }
+    json_builder_end_array(b);
+}
+
 static void add_scenario(const MoeScenario *s, JsonBuilder *b)
 {
     begin(b, "scenario");
     moe_fields_to_json(moe_scenario_fields, &s->file, b);
     begin(b, "topology");
     moe_fields_to_json(moe_topology_fields, &s->topology->file, b);
+    add_differences(s->topology, b);
     json_builder_end_object(b);
     begin(b, "gpu");
     moe_fields_to_json(moe_gpu_fields, &s->topology->gpu, b);

@@ -15,8 +15,9 @@ typedef struct {
     MoeLowered *out;
     const MoePlacement *placement;
     MoeTraffic *traffic;
-    gint64 *bytes; /* [ranks, ranks] */
-    gint64 *local; /* [experts]: tokens of one rank's experts */
+    gint64 *bytes;        /* [ranks, ranks] */
+    gint64 *local;        /* [experts]: tokens of one rank's experts */
+    const MoeCost *costs; /* [ranks]: on the GPU of each */
     GError **error;
 } Lowering;
 
@@ -61,7 +62,7 @@ static void compute_experts(Lowering *w)
             if (placement->rank_of[e] == r)
                 w->local[n++] = w->traffic->experts[e];
         moe_programs_compute(programs, r, MOE_PHASE_EXPERTS,
-                             moe_cost_experts(&w->out->cost, w->local, n));
+                             moe_cost_experts(&w->costs[r], w->local, n));
     }
 }
 
@@ -92,7 +93,7 @@ static gboolean lower_experts(Lowering *w, const MoeAssignment *assignment,
                               const MoeTraceLayer *layer)
 {
     const MoeScenario *s = w->scenario;
-    const MoeCost *cost = &w->out->cost;
+    const MoeCost *costs = w->costs;
     MoePrograms *programs = w->out->programs;
     moe_traffic_count(w->traffic, s->trace, layer, assignment, w->placement, w->balanced);
     if (!moe_traffic_check(w->traffic, w->error))
@@ -101,19 +102,21 @@ static gboolean lower_experts(Lowering *w, const MoeAssignment *assignment,
     for (gint64 r = 0; r < R; r++)
         moe_programs_compute(
             programs, r, MOE_PHASE_ROUTER,
-            moe_cost_router(cost, assignment->first[r + 1] - assignment->first[r]));
+            moe_cost_router(&costs[r], assignment->first[r + 1] - assignment->first[r]));
     transfer(w, &s->file.dispatch, MOE_PHASE_DISPATCH);
     gint64 dispatch_bytes = travelling(w->bytes, R);
-    if (cost->shape->shared_expert_intermediate_size > 0)
+    if (w->out->cost.shape->shared_expert_intermediate_size > 0)
         for (gint64 r = 0; r < R; r++)
             moe_programs_compute(programs, r, MOE_PHASE_SHARED,
-                                 moe_cost_ffn(cost, assignment->first[r + 1] - assignment->first[r],
-                                              cost->shape->shared_expert_intermediate_size));
+                                 moe_cost_ffn(&costs[r],
+                                              assignment->first[r + 1] - assignment->first[r],
+                                              w->out->cost.shape->shared_expert_intermediate_size));
     compute_experts(w);
     transfer(w, &s->file.combine, MOE_PHASE_COMBINE);
     for (gint64 r = 0; r < R; r++)
         moe_programs_compute(programs, r, MOE_PHASE_COMBINE,
-                             moe_cost_combine(cost, assignment->first[r + 1] - assignment->first[r],
+                             moe_cost_combine(&costs[r],
+                                              assignment->first[r + 1] - assignment->first[r],
                                               w->traffic->copies[r]));
     keep_load(w, assignment, dispatch_bytes, travelling(w->bytes, R));
     return TRUE;
@@ -122,17 +125,17 @@ static gboolean lower_experts(Lowering *w, const MoeAssignment *assignment,
 static gboolean lower_step(Lowering *w, const MoeAssignment *assignment)
 {
     const MoeScenario *s = w->scenario;
-    const MoeCost *cost = &w->out->cost;
-    const MoeModelShape *shape = cost->shape;
+    const MoeCost *costs = w->costs;
+    const MoeModelShape *shape = w->out->cost.shape;
     MoePrograms *programs = w->out->programs;
     gint64 R = programs->n_ranks;
     for (gint64 layer = 0; layer < shape->num_hidden_layers; layer++) {
         programs->layer = (int)layer;
         for (gint64 r = 0; r < R; r++) {
-            MoeContext context = moe_assignment_context(assignment, s->trace, r,
-                                                        cost->decode ? s->file.phase.context : 0);
+            MoeContext context = moe_assignment_context(
+                assignment, s->trace, r, costs[r].decode ? s->file.phase.context : 0);
             moe_programs_compute(programs, r, MOE_PHASE_ATTENTION,
-                                 moe_cost_attention(cost, &context));
+                                 moe_cost_attention(&costs[r], &context));
         }
         if (moe_model_has_experts(shape, layer)) {
             gint64 index = moe_model_moe_layers_before(shape, layer);
@@ -142,14 +145,15 @@ static gboolean lower_step(Lowering *w, const MoeAssignment *assignment)
         }
         for (gint64 r = 0; r < R; r++)
             moe_programs_compute(programs, r, MOE_PHASE_DENSE,
-                                 moe_cost_ffn(cost, assignment->first[r + 1] - assignment->first[r],
+                                 moe_cost_ffn(&costs[r],
+                                              assignment->first[r + 1] - assignment->first[r],
                                               shape->intermediate_size));
     }
     programs->layer = -1;
     for (gint64 r = 0; r < R; r++)
         moe_programs_compute(
             programs, r, MOE_PHASE_HEAD,
-            moe_cost_head(cost, moe_assignment_sequences(assignment, s->trace, r)));
+            moe_cost_head(&costs[r], moe_assignment_sequences(assignment, s->trace, r)));
     return TRUE;
 }
 
@@ -197,14 +201,22 @@ MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **e
         return NULL;
     lowered->placement = moe_placement_new(scenario->file.plan.placement, shape->num_experts,
                                            scenario->n_ranks, error);
-    if (lowered->placement == NULL || !moe_cost_check(&lowered->cost, error)) {
+    g_autofree MoeCost *costs = g_new(MoeCost, scenario->n_ranks);
+    gboolean good = lowered->placement != NULL;
+    for (gint64 r = 0; r < scenario->n_ranks; r++) {
+        costs[r] = lowered->cost;
+        costs[r].gpu = moe_topology_gpu(scenario->topology, r);
+        good = good && moe_cost_check(&costs[r], error);
+    }
+    if (!good) {
         g_prefix_error(error, "%s: ", scenario->path);
         return NULL;
     }
     g_autoptr(MoeTraffic) traffic = moe_traffic_new(scenario->n_ranks, shape->num_experts);
     g_autofree gint64 *bytes = g_new(gint64, scenario->n_ranks * scenario->n_ranks);
     g_autofree gint64 *local = g_new(gint64, shape->num_experts);
-    Lowering w = {scenario, balanced, lowered, lowered->placement, traffic, bytes, local, error};
+    Lowering w = {scenario, balanced, lowered, lowered->placement, traffic, bytes,
+                  local,    costs,    error};
     for (guint step = 0; step < steps->len; step++) {
         lowered->programs->step = (int)step;
         if (!lower_step(&w, steps->pdata[step]))

@@ -26,13 +26,18 @@ static void add_head(const MoeRun *run, GString *text)
         n += g_array_index(run->lowered->loads, MoeBlockLoad, 0).homes[r];
     moe_units_format_count(n, tokens);
     g_autofree char *name = moe_text_printable(s->file.name, FALSE);
+    g_autoptr(GString) gpus = g_string_new(NULL);
+    for (guint g = 0; g < s->topology->groups->len; g++) {
+        const MoeGroup *group = &g_array_index(s->topology->groups, MoeGroup, g);
+        g_string_append_printf(gpus, "%s%" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " %s",
+                               g > 0 ? " + " : "", group->file.nodes, group->file.gpus_per_node,
+                               group->gpu.name);
+    }
     g_string_append_printf(
         text,
-        "%s: %s, %s of %s tokens per step, EP %" G_GINT64_FORMAT " on %s (%" G_GINT64_FORMAT
-        " x %" G_GINT64_FORMAT " %s)\nrouting: %s, %s\n\n",
+        "%s: %s, %s of %s tokens per step, EP %" G_GINT64_FORMAT " on %s (%s)\nrouting: %s, %s\n\n",
         name, s->model->name, s->file.phase.kind == MOE_STEP_DECODE ? "decode" : "prefill", tokens,
-        s->n_ranks, s->topology->file.name, s->topology->file.nodes,
-        s->topology->file.gpus_per_node, s->topology->gpu.name, s->trace->model, s->trace->router);
+        s->n_ranks, s->topology->file.name, gpus->str, s->trace->model, s->trace->router);
 }
 
 static void add_cell(GString *text, double seconds)

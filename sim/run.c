@@ -45,11 +45,14 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
                s->trace->workload);
     double weights = moe_cost_weights(&lowered->cost, s->n_ranks);
     char need[MOE_UNITS_TEXT], have[MOE_UNITS_TEXT];
+    double size = topology->gpu.hbm.size;
+    for (gint64 r = 0; r < s->n_ranks; r++)
+        size = fmin(size, moe_topology_gpu(topology, r)->hbm.size);
     moe_units_format(weights, MOE_UNIT_BYTES, need);
-    moe_units_format(topology->gpu.hbm.size, MOE_UNIT_BYTES, have);
+    moe_units_format(size, MOE_UNIT_BYTES, have);
     assume(
         list,
-        weights > topology->gpu.hbm.size
+        weights > size
             ? "the weights do NOT fit: %s per GPU of %s"
             : "weights take %s per GPU of %s; KV cache and activations are not checked against it",
         need, have);

@@ -50,6 +50,7 @@ static void apply(MoeLink *link, const Override *o)
     if (!isnan(o->latency))
         link->latency = o->latency;
     link->broken |= o->broken;
+    link->differs = TRUE;
 }
 
 static gboolean override_one(MoeTopology *topology, const MoeNode *node, GError **error)

@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { MOST_PRESETS = 8 };
+
 static const MoeScaleUpKind *const scale_up_kinds[] = {
     &moe_scale_up_none, &moe_scale_up_nvswitch,  &moe_scale_up_mesh,
     &moe_scale_up_ring, &moe_scale_up_pcie_tree, &moe_scale_up_custom,
@@ -190,7 +192,8 @@ static void overlay(MoeNode *base, const MoeNode *over)
     }
 }
 
-MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir, GError **error)
+/* Presets may build on presets, but not in a circle. */
+static MoeNode *merge(const MoeNode *node, const char *base_dir, int depth, GError **error)
 {
     const MoeNode *preset = moe_node_get(node, "preset");
     if (preset == NULL || moe_node_is_null(preset))
@@ -199,22 +202,35 @@ MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir, GError **
         moe_node_fail(preset, error, "preset: must be the name of a preset or a file");
         return NULL;
     }
+    if (depth == MOST_PRESETS) {
+        moe_node_fail(preset, error,
+                      "preset: over %d presets that build on presets; is it a circle?",
+                      MOST_PRESETS);
+        return NULL;
+    }
     g_autofree char *path =
         moe_preset_find(preset->text, "topologies/presets", ".yaml", "topology", base_dir, error);
     if (path == NULL) {
         moe_node_prefix(preset, "preset", error);
         return NULL;
     }
-    MoeNode *root = moe_yaml_load(path, error);
+    g_autoptr(MoeNode) root = moe_yaml_load(path, error);
     if (root == NULL)
         return NULL;
-    if (root->kind != MOE_NODE_MAP || moe_node_get(root, "preset") != NULL) {
-        moe_node_fail(root, error, "a topology is a map of keys without 'preset'");
-        moe_node_free(root);
+    if (root->kind != MOE_NODE_MAP) {
+        moe_node_fail(root, error, "a topology is a map of keys");
         return NULL;
     }
-    overlay(root, node);
-    return root;
+    g_autofree char *dir = g_path_get_dirname(path);
+    MoeNode *base = merge(root, dir, depth + 1, error);
+    if (base != NULL)
+        overlay(base, node);
+    return base;
+}
+
+MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir, GError **error)
+{
+    return merge(node, base_dir, 0, error);
 }
 
 /* --- checks ---------------------------------------------------------------------------------- */

@@ -37,7 +37,7 @@ guint32 moe_topology_add_link(MoeTopology *topology, MoeFabric fabric, const cha
 {
     if (name == NULL)
         name = g_strdup_printf("%s to %s", vertex_name(topology, from), vertex_name(topology, to));
-    MoeLink link = {name, fabric, bandwidth, latency, kind, from, to, FALSE};
+    MoeLink link = {name, fabric, bandwidth, latency, kind, from, to, FALSE, FALSE};
     g_array_append_val(topology->links, link);
     return topology->links->len - 1;
 }

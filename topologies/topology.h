@@ -27,6 +27,7 @@ typedef struct {
     const char *kind; /* "NIC", "leaf to spine": what summaries count it as; static */
     guint32 from, to; /* vertices */
     gboolean broken;  /* carries nothing: no route crosses it */
+    gboolean differs; /* the file's "links" changed it */
 } MoeLink;
 
 /* An end of links: GPU g is vertex g, NIC n is vertex n_gpus + n, switches follow. */

@@ -224,7 +224,8 @@ static int write_topology(const MoeTopology *topology, GError **error)
     moe_topology_draw(topology, vertices, links);
     g_autofree char *path = g_strdup_printf("%s/plots/topology.gp", moe_data_dir());
     g_autofree char *script = NULL;
-    if (!moe_file_read(path, 1 << 20, &script, NULL, error))
+    size_t length;
+    if (!moe_file_read(path, 1 << 20, &script, &length, error))
         return -1;
     int fd = memfd_create("moesim-plot", MFD_CLOEXEC);
     if (fd < 0 || dprintf(fd, "$vertices << END\n%sEND\n$links << END\n%sEND\n%s", vertices->str,
