@@ -95,7 +95,7 @@ END_TEST
 static const struct {
     const char *name, *message;
 } bad[] = {
-    {"h80", "'h80' is neither a file nor a preset topology; did you mean h800? ("},
+    {"h8000", "'h8000' is neither a file nor a preset topology; did you mean h800? ("},
     {"zzzzzzzz", "'zzzzzzzz' is neither a file nor a preset topology; the presets are: a100, "},
     {"", "'' is neither a file nor a preset topology; the presets are: "},
     {"./h800", "'./h800' is neither a file nor a preset topology; "},
