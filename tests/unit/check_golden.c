@@ -16,7 +16,8 @@ static void find_folders(const char *relative)
 {
     g_autofree char *path = source_file(relative);
     g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    ck_assert_ptr_nonnull(dir);
+    if (dir == NULL)
+        return; /* finds_the_folders() tells; asserts need a running test */
     for (const char *name; (name = g_dir_read_name(dir)) != NULL;) {
         g_autofree char *inner = g_build_filename(path, name, NULL);
         if (g_file_test(inner, G_FILE_TEST_IS_DIR) && g_strcmp0(name, "tokenizers") != 0)
