@@ -61,12 +61,15 @@ void moe_draw_sparsemixer(uint64_t *state, MoeCaseShape *s)
     s->D = 1;
 }
 
-/* Logits a hundredth apart, so that some are within the jitter of the best and none on its edge. */
+/* Squares of whole numbers, so that some logits are within the jitter of the best, none on its edge,
+ * and no two gaps are the same: the order of the two weights is never a matter of rounding. */
 void moe_inputs_sparsemixer(MoeCase *c)
 {
     moe_inputs_gate(c);
-    for (size_t i = 0; i < c->shape.T * c->shape.E; i++)
-        c->a[i] = floorf(c->a[i] * 4) / 100 + 0.003F;
+    for (size_t i = 0; i < c->shape.T * c->shape.E; i++) {
+        float g = floorf(c->a[i] * 4);
+        c->a[i] = g * fabsf(g) / 1000 + 0.003F;
+    }
 }
 
 static MoeGate gate_of(const MoeCase *c)

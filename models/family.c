@@ -37,8 +37,10 @@ static const MoeField common_fields[] = {
     {"attention_dropout", MOE_FIELD_IGNORED},
     {"_name_or_path", MOE_FIELD_IGNORED},
     {"architectures", MOE_FIELD_IGNORED},
+    {"auto_map", MOE_FIELD_IGNORED},
     {"bos_token_id", MOE_FIELD_IGNORED},
-    {"dtype", MOE_FIELD_IGNORED}, /* read by moe_family_dtype() */
+    {"dtype", MOE_FIELD_IGNORED}, /* read by moe_quantization_read(), as the next */
+    {"quantization_config", MOE_FIELD_IGNORED},
     {"eos_token_id", MOE_FIELD_IGNORED},
     {"initializer_range", MOE_FIELD_IGNORED},
     {"model_type", MOE_FIELD_IGNORED},
@@ -68,6 +70,7 @@ const MoeFamily *moe_family_find(const MoeNode *config, GError **error)
     }
     for (size_t i = 0; i < G_N_ELEMENTS(families); i++)
         if (strcmp(families[i]->model_type, type->text) == 0 ||
+            g_strcmp0(families[i]->wrapper, type->text) == 0 ||
             (families[i]->aliases != NULL && g_strv_contains(families[i]->aliases, type->text)))
             return families[i];
     g_autofree char *all = g_strjoinv(", ", (char **)moe_family_names());
@@ -263,6 +266,7 @@ static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
         .intermediate_size = c->moe_intermediate_size > 0 ? c->intermediate_size : 0,
         .max_position_embeddings = c->max_position_embeddings,
         .tie_word_embeddings = c->tie_word_embeddings,
+        .dtype = (int)c->quantization.dtype,
     };
     memcpy(shape->dense_blocks, c->dense.words, sizeof(shape->dense_blocks));
 }
@@ -280,9 +284,24 @@ static void fill_defaults(MoeConfig *c)
         c->latent_scale[i] = c->latent_scale[i] > 0 ? c->latent_scale[i] : 1;
 }
 
-gboolean moe_family_configure(const MoeNode *root, MoeModel *model, GError **error)
+/* The language model's part of a file that holds more. */
+static const MoeNode *unwrap(const MoeNode *root, const MoeFamily *family, GError **error)
+{
+    const MoeNode *type = moe_node_get(root, "model_type");
+    if (family->wrapper == NULL || g_strcmp0(type->text, family->wrapper) != 0)
+        return root;
+    const MoeNode *inner = moe_node_get(root, "text_config");
+    if (inner != NULL && inner->kind == MOE_NODE_MAP)
+        return inner;
+    moe_node_fail(root, error, "text_config: missing; %s describes its language model there",
+                  family->wrapper);
+    return NULL;
+}
+
+gboolean moe_family_configure(const MoeNode *whole, MoeModel *model, GError **error)
 {
     const MoeFamily *family = model->family;
+    const MoeNode *root = unwrap(whole, family, error);
     File file = {.config = {.routed_scaling_factor = NAN,
                             .partial_rotary_factor = NAN,
                             .rope_theta = NAN,
@@ -292,8 +311,10 @@ gboolean moe_family_configure(const MoeNode *root, MoeModel *model, GError **err
                             .attention_multiplier = NAN,
                             .logits_scaling = NAN,
                             .attention_value_scale = NAN}};
-    if (!read_file(family, root, &file, error))
+    if (root == NULL || !read_file(family, root, &file, error) ||
+        !moe_quantization_read(whole, &file.config.quantization, error))
         return FALSE;
+    file.config.wrapped = root != whole;
     MoeConfig *config = g_memdup2(&file.config, sizeof(*config));
     model->config = config;
     fill_dense_blocks(config);
@@ -306,27 +327,4 @@ gboolean moe_family_configure(const MoeNode *root, MoeModel *model, GError **err
         return FALSE;
     fill_shape(config, &model->shape);
     return TRUE;
-}
-
-gboolean moe_family_dtype(const MoeNode *config, MoeDtype *dtype_out, GError **error)
-{
-    static const struct {
-        const char *name;
-        MoeDtype dtype;
-    } names[] = {{"float32", MOE_F32}, {"float16", MOE_F16}, {"bfloat16", MOE_BF16}};
-    const MoeNode *node = moe_node_get(config, "dtype");
-    if (node == NULL)
-        node = moe_node_get(config, "torch_dtype");
-    *dtype_out = MOE_BF16;
-    if (node == NULL || moe_node_is_null(node))
-        return TRUE;
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-        if (node->kind == MOE_NODE_SCALAR && strcmp(names[i].name, node->text) == 0) {
-            *dtype_out = names[i].dtype;
-            return TRUE;
-        }
-    }
-    g_autofree char *what = moe_node_describe(node);
-    return moe_node_fail(node, error,
-                         "dtype: %s is not supported; bfloat16, float16 and float32 are", what);
 }

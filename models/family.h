@@ -10,6 +10,7 @@
 #include "kernels/experts.h"
 #include "kernels/gate.h"
 #include "models/model.h"
+#include "models/quantization.h"
 #include "models/rope_config.h"
 #include "models/weights.h"
 
@@ -90,10 +91,12 @@ typedef struct {
     double embedding_multiplier, residual_multiplier, attention_multiplier,
         logits_scaling;           /* NaN */
     double attention_value_scale; /* NaN */
-    double swiglu_limit;          /* gpt-oss's; 0: none */
-    double masked;                /* what group limits do to the scores of other groups */
-    double router_jitter;         /* of sparsemixer */
-    double layernorm_epsilon;     /* another name for rms_norm_eps */
+    MoeQuantization quantization;
+    gboolean wrapped;         /* the tensors' names begin with "language_model." */
+    double swiglu_limit;      /* gpt-oss's; 0: none */
+    double masked;            /* what group limits do to the scores of other groups */
+    double router_jitter;     /* of sparsemixer */
+    double layernorm_epsilon; /* another name for rms_norm_eps */
     double temperature_scale, temperature_floor; /* of queries in blocks without RoPE; 0: none */
     double latent_scale[2];                      /* 0: 1 */
     gboolean norm_topk_prob, tie_word_embeddings, attention_bias, output_bias, use_qk_norm;
@@ -216,9 +219,5 @@ gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int l
 
 /* The routing kernel and its parameters, in words. Free with g_free(). */
 char *moe_family_describe_router(const MoeModel *model);
-
-/* The type of the weights that config.json's dtype (or torch_dtype) names; bf16 when it is silent.
- * Errors: MOE_ERROR_INPUT, a type that is not read. */
-gboolean moe_family_dtype(const MoeNode *config, MoeDtype *dtype_out, GError **error);
 
 #endif

@@ -14,6 +14,9 @@ typedef struct {
     GError **error;
 } Binder;
 
+/* What the tensors of a language model inside a larger one begin with. */
+static const char WRAPPED[] = "language_model.";
+
 static const char *usual(const char *name, const char *fallback)
 {
     return name != NULL ? name : fallback;
@@ -31,8 +34,9 @@ static char *fill(const char *pattern, char letter, gint64 number)
 static char *full_name(const Binder *b, const char *name, const char *ending)
 {
     g_autofree char *of_part = fill(name, 'p', b->part);
-    return g_strdup_printf("%s.%d.%s%s", usual(b->family->names.block, "model.layers"), b->layer,
-                           of_part, ending);
+    return g_strdup_printf("%s%s.%d.%s%s", b->config->wrapped ? WRAPPED : "",
+                           usual(b->family->names.block, "model.layers"), b->layer, of_part,
+                           ending);
 }
 
 static gboolean matrix(const Binder *b, const char *name, gint64 rows, gint64 cols, MoeMatrix *out)
@@ -67,31 +71,57 @@ static gboolean ffn(const Binder *b, const char *gate, const char *up, const cha
            matrix(b, down, hidden, width, &out->down);
 }
 
+/* Tensors that are there for other ends than this model's: blocks that predict further ahead, and
+ * what a larger model sees with. */
+static void ignore_others(const MoeModel *model, MoeWeights *weights)
+{
+    const MoeConfig *config = model->config;
+    for (gint64 i = 0; i < config->num_nextn_predict_layers; i++) {
+        g_autofree char *prefix = g_strdup_printf("%s.%" G_GINT64_FORMAT ".",
+                                                  usual(model->family->names.block, "model.layers"),
+                                                  config->num_hidden_layers + i);
+        moe_weights_ignore(weights, prefix);
+    }
+    if (config->wrapped) {
+        moe_weights_ignore(weights, "vision_model.");
+        moe_weights_ignore(weights, "multi_modal_projector.");
+    }
+}
+
+/* A vector outside of the blocks; @wanted FALSE: there is none. */
+static gboolean end_vector(const MoeModel *model, MoeWeights *weights, const char *name,
+                           const char *ending, gint64 n, gboolean wanted, const float **out,
+                           GError **error)
+{
+    const MoeConfig *config = model->config;
+    g_autofree char *full = g_strconcat(config->wrapped ? WRAPPED : "", name, ending, NULL);
+    if (wanted)
+        *out = moe_weights_vector(weights, full, n, error);
+    return !wanted || *out != NULL;
+}
+
 gboolean moe_family_bind_ends(const MoeModel *model, MoeWeights *weights, MoeEnds *ends,
                               GError **error)
 {
     const MoeModelShape *s = &model->shape;
     const MoeConfig *config = model->config;
     const MoeTensorNames *names = &model->family->names;
-    const char *embedding = usual(names->embedding, "model.embed_tokens");
-    const char *head = usual(names->head, "lm_head");
-    g_autofree char *embedding_name = g_strconcat(embedding, ".weight", NULL);
-    g_autofree char *head_name = g_strconcat(head, ".weight", NULL);
-    g_autofree char *bias_name = g_strconcat(head, ".bias", NULL);
-    const char *norm_of = usual(names->final_norm, "model.norm");
-    g_autofree char *norm_name = g_strconcat(norm_of, ".weight", NULL);
-    g_autofree char *norm_bias = g_strconcat(norm_of, ".bias", NULL);
-    if (!moe_weights_matrix(weights, embedding_name, s->vocab_size, s->hidden_size,
-                            &ends->embedding, error))
-        return FALSE;
-    ends->final_norm.weight = moe_weights_vector(weights, norm_name, s->hidden_size, error);
-    if (ends->final_norm.weight == NULL)
-        return FALSE;
-    if (model->family->layer_norm_bias && (ends->final_norm.bias = moe_weights_vector(
-                                               weights, norm_bias, s->hidden_size, error)) == NULL)
-        return FALSE;
-    if (config->head_bias &&
-        (ends->head_bias = moe_weights_vector(weights, bias_name, s->vocab_size, error)) == NULL)
+    const gint64 *block = config->quantization.scale_block;
+    const char *prefix = config->wrapped ? WRAPPED : "", *head = usual(names->head, "lm_head");
+    const char *final = usual(names->final_norm, "model.norm");
+    g_autofree char *embedding_name =
+        g_strconcat(prefix, usual(names->embedding, "model.embed_tokens"), ".weight", NULL);
+    g_autofree char *head_name = g_strconcat(prefix, head, ".weight", NULL);
+    ignore_others(model, weights);
+    if ((block[0] > 0 && !moe_weights_set_scale_block(weights, block[0], block[1], error)) ||
+        !moe_weights_matrix(weights, embedding_name, s->vocab_size, s->hidden_size,
+                            &ends->embedding, error) ||
+        !end_vector(model, weights, final, ".weight", s->hidden_size, TRUE,
+                    &ends->final_norm.weight, error) ||
+        !end_vector(model, weights, final, ".bias", s->hidden_size, model->family->layer_norm_bias,
+                    &ends->final_norm.bias, error) ||
+        !end_vector(model, weights, head, ".bias", s->vocab_size, config->head_bias,
+                    &ends->head_bias, error))
         return FALSE;
     ends->head = ends->embedding;
     if (s->tie_word_embeddings && !moe_weights_has(weights, head_name))

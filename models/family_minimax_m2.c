@@ -18,17 +18,30 @@ static const MoeField fields[] = {
     MOE_CONFIG_WIDTH("intermediate_size", intermediate_size, "1536"),
     MOE_CONFIG_COUNT("num_local_experts", num_experts, "256", 65535),
     MOE_CONFIG_COUNT("num_experts_per_tok", num_experts_per_tok, "8", 256),
+    {"rotary_dim", MOE_FIELD_INT, MOE_CONFIG_AT(rotary_dim), "", .min = 2, .max = 1 << 20},
+    {"use_qk_norm", MOE_FIELD_IGNORED}, /* checked below, as the others */
+    {"qk_norm_type", MOE_FIELD_IGNORED},
+    {"use_routing_bias", MOE_FIELD_IGNORED},
+    {"scoring_func", MOE_FIELD_IGNORED},
+    {"shared_intermediate_size", MOE_FIELD_IGNORED},
+    {"attn_type_list", MOE_FIELD_IGNORED},
+    {"use_mtp", MOE_FIELD_IGNORED}, /* of blocks that predict further ahead */
+    {"mtp_transformer_layers", MOE_FIELD_IGNORED},
+    {"num_mtp_modules", MOE_FIELD_INT, MOE_CONFIG_AT(num_nextn_predict_layers), "0", .max = 64},
     {"router_jitter_noise", MOE_FIELD_IGNORED}, /* of training */
     {NULL},
 };
 
 static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
 {
-    (void)root;
-    (void)error;
+    const MoeFamily *family = &moe_family_minimax_m2;
     config->use_qk_norm = TRUE;
     config->norm_topk_prob = TRUE;
-    return TRUE;
+    return moe_config_only(root, "use_qk_norm", "true", family, error) &&
+           moe_config_only(root, "qk_norm_type", "per_layer", family, error) &&
+           moe_config_only(root, "use_routing_bias", "true", family, error) &&
+           moe_config_only(root, "scoring_func", "sigmoid", family, error) &&
+           moe_config_only(root, "shared_intermediate_size", "0", family, error);
 }
 
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};

@@ -27,6 +27,9 @@ static const MoeField fields[] = {
     {"layer_types", MOE_FIELD_IGNORED}, /* full_attention where use_sliding_window is false */
     MOE_CONFIG_WIDTH("head_dim", head_dim, ""),
     MOE_CONFIG_BOOL("attention_bias", attention_bias, "false"),
+    {"qkv_bias", MOE_FIELD_IGNORED}, /* refused below unless false, as the next unless 0 */
+    {"shared_expert_intermediate_size", MOE_FIELD_IGNORED},
+    {"use_qk_norm", MOE_FIELD_IGNORED},
     {NULL},
 };
 
@@ -37,6 +40,11 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
         return moe_node_fail(window, error,
                              "use_sliding_window: Qwen3-MoE is supported without it (false)");
     config->use_qk_norm = TRUE;
+    if (!moe_config_only(root, "qkv_bias", "false", &moe_family_qwen3_moe, error) ||
+        !moe_config_only(root, "use_qk_norm", "true", &moe_family_qwen3_moe, error) ||
+        !moe_config_only(root, "shared_expert_intermediate_size", "0", &moe_family_qwen3_moe,
+                         error))
+        return FALSE;
     return !config->attention_bias ||
            moe_node_fail(root, error, "attention_bias: Qwen3-MoE is supported without it (false)");
 }

@@ -242,11 +242,8 @@ static MoeModel *load_config(const char *folder, const char *path, GError **erro
     model->name = folder_name(folder);
     model->path = g_strdup(folder);
     model->family = moe_family_find(config, error);
-    MoeDtype dtype;
-    if (model->family == NULL || !moe_family_configure(config, model, error) ||
-        !moe_family_dtype(config, &dtype, error))
+    if (model->family == NULL || !moe_family_configure(config, model, error))
         return NULL;
-    model->shape.dtype = dtype;
     return g_steal_pointer(&model);
 }
 

@@ -323,6 +323,16 @@ gboolean moe_weights_has(const MoeWeights *weights, const char *name)
     return g_hash_table_contains(weights->owner, name);
 }
 
+void moe_weights_ignore(MoeWeights *weights, const char *prefix)
+{
+    GHashTableIter iter;
+    gpointer name;
+    g_hash_table_iter_init(&iter, weights->owner);
+    while (g_hash_table_iter_next(&iter, &name, NULL))
+        if (g_str_has_prefix(name, prefix))
+            g_hash_table_add(weights->used, name);
+}
+
 gboolean moe_weights_check_used(const MoeWeights *weights, const char *const *ignored,
                                 GError **error)
 {

@@ -54,6 +54,9 @@ const float *moe_weights_table(MoeWeights *weights, const char *name, gint64 row
 /* Whether there is a tensor @name. */
 gboolean moe_weights_has(const MoeWeights *weights, const char *name);
 
+/* Counts the tensors whose names begin with @prefix as asked for. */
+void moe_weights_ignore(MoeWeights *weights, const char *prefix);
+
 /* Fails with MOE_ERROR_INPUT when a tensor was never asked for, unless its name ends in one of the
  * NULL-terminated @ignored: a checkpoint that holds more than the family knows is another model. */
 gboolean moe_weights_check_used(const MoeWeights *weights, const char *const *ignored,

@@ -146,6 +146,24 @@ static MoeNode *convert(JsonNode *node, const GArray *places, guint *next, const
     return scalar;
 }
 
+/* Python writes Infinity and NaN, which are no JSON: turns them, outside of strings, into strings of
+ * the same length, so that places stay, and who reads such a key says that it is no number. */
+static void quote_python_numbers(char *text)
+{
+    static const char *const words[][2] = {
+        {"-Infinity", "\"-infty\" "}, {"Infinity", "\"infty\" "}, {"NaN", "\"N\""}};
+    for (char *p = text; *p != '\0'; p++) {
+        if (*p == '"')
+            for (p++; *p != '"' && *p != '\0'; p++)
+                p += *p == '\\' && p[1] != '\0' ? 1 : 0;
+        if (*p == '\0')
+            return;
+        for (size_t i = 0; i < G_N_ELEMENTS(words); i++)
+            if (g_str_has_prefix(p, words[i][0]))
+                memcpy(p, words[i][1], strlen(words[i][0]));
+    }
+}
+
 MoeNode *moe_json_load_nodes(const char *path, size_t limit, GError **error)
 {
     g_autofree char *text = NULL;
@@ -153,6 +171,7 @@ MoeNode *moe_json_load_nodes(const char *path, size_t limit, GError **error)
     if (!moe_file_read(path, limit, &text, &length, error))
         return NULL;
     MoeJsonScan scan;
+    quote_python_numbers(text);
     if (!moe_json_scan(text, length, path, MOE_JSON_DEEPEST, TRUE, &scan, error))
         return NULL;
     g_autoptr(GArray) places = scan.places;

@@ -81,9 +81,12 @@ static gboolean show_model(const char *path, GString *text, GError **error)
              s->tie_word_embeddings ? ", tied" : "");
     add_line(text, "context", "%" G_GINT64_FORMAT " tokens", s->max_position_embeddings);
     add_line(text, "weights", "%s", moe_dtype_name((MoeDtype)s->dtype));
+    gint64 embedding = s->tie_word_embeddings ? 0 : s->vocab_size * s->hidden_size;
     add_line(text, "parameters", "%s, active per token %s",
              moe_units_format_count(moe_model_parameters(s), all),
              moe_units_format_count(moe_model_active_parameters(s), active));
+    add_line(text, "", "(%s with the embedding table, which some publishers count)",
+             moe_units_format_count(moe_model_active_parameters(s) + embedding, active));
     if (model->source != NULL)
         add_line(text, "source", "%s", model->source);
     return TRUE;
