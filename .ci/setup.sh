@@ -4,7 +4,7 @@
 
 # shellcheck disable=SC2034 # for whoever sources this
 packages_to_run="gcc libc6-dev make autoconf automake pkg-config libsimgrid-dev libglib2.0-dev
-libjson-glib-dev libyaml-dev libpcre2-dev libopenblas-dev gnuplot-nox fonts-dejavu-core"
+libjson-glib-dev libyaml-dev libpcre2-dev libzip-dev libopenblas-dev gnuplot-nox fonts-dejavu-core"
 # shellcheck disable=SC2034
 packages_to_test="check clang clang-format libclang-rt-14-dev libomp-dev gcc-aarch64-linux-gnu
 libc6-dev-arm64-cross shellcheck man-db file xz-utils"

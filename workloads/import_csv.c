@@ -97,7 +97,7 @@ static gboolean read_table(const char *path, Table *table, MoeProgress *progress
 
 /* Copies the pairs [from, from + n) of one block. */
 static void fill_layer(const Table *table, MoeTrace *trace, MoeTraceLayer *layer, guint from,
-                       guint n, int block)
+                       guint n)
 {
     const Pair *pairs = &g_array_index(table->pairs, Pair, from);
     guint16 *experts = moe_trace_alloc(trace, n * sizeof(guint16));
@@ -115,7 +115,7 @@ static void fill_layer(const Table *table, MoeTrace *trace, MoeTraceLayer *layer
         offsets[t + 1] += offsets[t];
     }
     *layer = (MoeTraceLayer){
-        .layer = block,
+        .layer = pairs[0].layer,
         .n_pairs = n,
         .experts = experts,
         .weights = weights,
@@ -182,11 +182,26 @@ static gboolean check_import(const Table *table, const MoeTrace *trace, const ch
                         "%s: at most %" G_GINT64_FORMAT
                         " experts per token, but %s chooses %" G_GINT64_FORMAT,
                         path, most, import->model, import->top_k);
-    if (import->n_layers > 0 && import->n_layers != trace->n_layers)
+    gint64 layers = import->shape != NULL ? moe_model_moe_layers(import->shape) : trace->n_layers;
+    if (trace->n_layers != layers)
         return moe_fail(error, MOE_ERROR_INPUT,
                         "%s: %d layers, but %s has %" G_GINT64_FORMAT " blocks with experts", path,
-                        trace->n_layers, import->model, import->n_layers);
+                        trace->n_layers, import->model, layers);
     return TRUE;
+}
+
+/* Numbers the blocks. A file without gaps between its layers numbers those with experts alone. */
+static void place(MoeTrace *trace, const MoeImport *import)
+{
+    MoeTraceLayer *layers = trace->layers;
+    int smallest = layers[0].layer, first = import->first_layer;
+    if (first < 0)
+        first = import->shape != NULL ? (int)moe_model_first_moe_layer(import->shape) : smallest;
+    gboolean gaps = layers[trace->n_layers - 1].layer - smallest >= trace->n_layers;
+    for (int l = 0; l < trace->n_layers; l++)
+        layers[l].layer += first - smallest;
+    if (import->shape != NULL && import->first_layer < 0 && !gaps)
+        moe_trace_place(trace, import->shape);
 }
 
 static int count_layers(const Table *table)
@@ -225,16 +240,15 @@ static MoeTrace *build(const Table *table, const char *path, const MoeImport *im
     if (!check_import(table, trace, path, import, error))
         return NULL;
     guint from = 0;
-    int smallest = g_array_index(table->pairs, Pair, 0).layer;
     for (int l = 0; l < trace->n_layers; l++) {
         guint to = from;
         guint16 layer = g_array_index(table->pairs, Pair, from).layer;
         while (to < table->pairs->len && g_array_index(table->pairs, Pair, to).layer == layer)
             to++;
-        int block = import->first_layer >= 0 ? import->first_layer + layer - smallest : layer;
-        fill_layer(table, trace, &trace->layers[l], from, to - from, block);
+        fill_layer(table, trace, &trace->layers[l], from, to - from);
         from = to;
     }
+    place(trace, import);
     if (!moe_trace_check(trace, error)) {
         g_prefix_error(error, "%s: ", path);
         return NULL;

@@ -102,3 +102,24 @@ gboolean moe_import_lengths(const char *specification, GArray *lengths, GError *
                         specification);
     return parse_list(moe_text_skip_mark(text, &length), specification, lengths, error);
 }
+
+gboolean moe_import_lengths_of(const char *specification, gint64 tokens, const char *what,
+                               GArray *lengths, GError **error)
+{
+    guint before = lengths->len;
+    if (specification == NULL) {
+        g_array_append_val(lengths, tokens);
+        return TRUE;
+    }
+    if (!moe_import_lengths(specification, lengths, error))
+        return FALSE;
+    gint64 sum = 0;
+    for (guint i = before; i < lengths->len; i++)
+        sum += g_array_index(lengths, gint64, i);
+    if (sum != tokens)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: the lengths add up to %" G_GINT64_FORMAT
+                        " tokens; %s has %" G_GINT64_FORMAT,
+                        specification, sum, what, tokens);
+    return TRUE;
+}

@@ -10,7 +10,8 @@ void moe_npy_free(MoeNpy *array)
 {
     if (array == NULL)
         return;
-    g_mapped_file_unref(array->file);
+    if (array->owner != NULL)
+        array->free_owner(array->owner);
     g_free(array);
 }
 
@@ -34,14 +35,14 @@ static const char *find_value(const char *header, const char *key)
 
 static gboolean read_type(MoeNpy *array, const char *text, const char *path, GError **error)
 {
-    static const char kinds[] = "iuf";
+    static const char kinds[] = "iufV"; /* in the order of MoeNpyKind */
     if (text == NULL || text[0] != '\'' || strlen(text) < 5)
         return fail(path, error, "descr is missing or not a plain type");
     const char *kind = strchr(kinds, text[2]);
     int size = text[3] - '0';
     gboolean known = kind != NULL && *kind != '\0' && text[4] == '\'' &&
                      (size == 1 || size == 2 || size == 4 || size == 8) &&
-                     (*kind != 'f' || size > 1);
+                     (*kind != 'f' || size > 1) && (*kind != 'V' || size == 2);
     if (!known || (text[1] != '<' && text[1] != '|' && size > 1)) {
         g_autofree char *shown = g_utf8_make_valid(text, (gssize)MIN(strcspn(text, ",}"), 40));
         return moe_fail(
@@ -77,10 +78,9 @@ static gboolean read_shape(MoeNpy *array, const char *text, const char *path, GE
     return TRUE;
 }
 
-static gboolean read_header(MoeNpy *array, const char *path, GError **error)
+static gboolean read_header(MoeNpy *array, const guint8 *bytes, gsize length, const char *path,
+                            GError **error)
 {
-    const guint8 *bytes = (const guint8 *)g_mapped_file_get_contents(array->file);
-    gsize length = g_mapped_file_get_length(array->file);
     if (length < 12 || memcmp(bytes, "\x93NUMPY", 6) != 0)
         return moe_fail(error, MOE_ERROR_INPUT, "%s: not a .npy file", path);
     gsize prefix = bytes[6] == 1 ? 10 : 12;
@@ -112,16 +112,25 @@ static gboolean read_header(MoeNpy *array, const char *path, GError **error)
     return TRUE;
 }
 
-MoeNpy *moe_npy_open(const char *path, GError **error)
+MoeNpy *moe_npy_read(GBytes *bytes, const char *name, GError **error)
 {
-    GMappedFile *file = moe_file_map(path, error);
-    if (file == NULL)
-        return NULL;
+    gsize length;
+    const guint8 *data = g_bytes_get_data(bytes, &length);
     g_autoptr(MoeNpy) array = g_new0(MoeNpy, 1);
-    array->file = file;
-    if (!read_header(array, path, error))
+    array->owner = g_bytes_ref(bytes);
+    array->free_owner = (GDestroyNotify)g_bytes_unref;
+    if (!read_header(array, data, length, name, error))
         return NULL;
     return g_steal_pointer(&array);
+}
+
+MoeNpy *moe_npy_open(const char *path, GError **error)
+{
+    g_autoptr(GMappedFile) file = moe_file_map(path, error);
+    if (file == NULL)
+        return NULL;
+    g_autoptr(GBytes) bytes = g_mapped_file_get_bytes(file);
+    return moe_npy_read(bytes, path, error);
 }
 
 gint64 moe_npy_int(const MoeNpy *array, gint64 index)
@@ -135,4 +144,10 @@ gint64 moe_npy_int(const MoeNpy *array, gint64 index)
         return (gint64)(value << unused) >> unused;
     }
     return (gint64)MIN(value, (guint64)G_MAXINT64);
+}
+
+gboolean moe_npy_dtype(const MoeNpy *array, MoeDtype *dtype_out)
+{
+    *dtype_out = array->size == 4 ? MOE_F32 : array->kind == MOE_NPY_BFLOAT ? MOE_BF16 : MOE_F16;
+    return array->kind >= MOE_NPY_FLOAT && array->size <= 4;
 }

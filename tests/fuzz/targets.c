@@ -183,6 +183,20 @@ static void run_routing_csv(const char *path, const char *data, size_t size)
         fuzz_require(moe_trace_check(trace, NULL), "an imported trace passes its check");
 }
 
+/* Any format of arrays; the file's name says which. */
+static void run_arrays(const char *path, const char *data, size_t size)
+{
+    (void)data;
+    (void)size;
+    const MoeImport import = {.model = "fuzz", .n_layers = 2, .top_k = 2};
+    const char *const paths[] = {path, NULL};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTrace) trace = moe_import_arrays(paths, NULL, NULL, &import, NULL, &error);
+    fuzz_require_error(trace == NULL, &error);
+    if (trace != NULL)
+        fuzz_require(moe_trace_check(trace, NULL), "an imported trace passes its check");
+}
+
 static void run_config(const char *path, const char *data, size_t size)
 {
     (void)data;
@@ -283,8 +297,11 @@ static const FuzzTarget targets[] = {
     {"jsonl", "fuzz.jsonl", run_jsonl},
     {"lengths", "lengths.json", run_lengths},
     {"npy", "fuzz.npy", run_npy},
+    {"npz", "fuzz.npz", run_arrays},
     {"routing-csv", "routing.csv", run_routing_csv},
     {"run", "run.json", run_run},
+    {"routing-jsonl", "routing.jsonl", run_arrays},
+    {"routing-safetensors", "routing.safetensors", run_arrays},
     {"safetensors", "fuzz.safetensors", run_safetensors},
     {"set", NULL, run_set},
     {"tokenizer", "tokenizer.json", run_tokenizer},

@@ -123,8 +123,8 @@ static char *import_deepseek(void)
     const MoeImport import = {.model = "deepseek-v2-lite", .n_experts = 64, .first_layer = 1};
     g_autoptr(GError) error = NULL;
     g_autoptr(MoeTrace) trace =
-        moe_import_npy((const char *const *)files->pdata, NULL, (const char *const *)lengths->pdata,
-                       &import, NULL, &error);
+        moe_import_arrays((const char *const *)files->pdata, NULL,
+                          (const char *const *)lengths->pdata, &import, NULL, &error);
     assert_no_error(error);
     ck_assert_int_eq(trace->n_tokens, 8222 + 8327 + 8479 + 8251); /* meta.json */
     char *path = g_build_filename(test_folder(), "deepseek.safetensors", NULL);

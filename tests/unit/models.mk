@@ -43,7 +43,7 @@ tests_unit_check_trace_CFLAGS = $(unit_cflags)
 tests_unit_check_trace_LDADD = $(unit_ldadd)
 
 unit_programs += tests/unit/check_import
-tests_unit_check_import_CFLAGS = $(unit_cflags)
+tests_unit_check_import_CFLAGS = $(unit_cflags) $(LIBZIP_CFLAGS)
 tests_unit_check_import_LDADD = $(unit_ldadd)
 
 unit_programs += tests/unit/check_tokenizer
