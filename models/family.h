@@ -217,6 +217,10 @@ gboolean moe_family_bind_ends(const MoeModel *model, MoeWeights *weights, MoeEnd
 gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int layer,
                                MoeBlock *block, GError **error);
 
+/* The same for what decides in a block with experts: the router, the gate and its bias alone. */
+gboolean moe_family_bind_router(const MoeModel *model, MoeWeights *weights, int layer,
+                                MoeBlock *block, GError **error);
+
 /* The routing kernel and its parameters, in words. Free with g_free(). */
 char *moe_family_describe_router(const MoeModel *model);
 

@@ -334,12 +334,12 @@ static gboolean bind_rows(const Binder *b, MoeExpert *experts, gint64 n)
     return TRUE;
 }
 
-static gboolean bind_experts(const Binder *b, MoeBlock *block)
+/* Everything that decides which experts a token goes to. */
+static gboolean bind_router(const Binder *b, MoeBlock *block)
 {
     const MoeTensorNames *names = &b->family->names;
     const MoeModelShape *s = b->shape;
     const MoeConfig *config = b->config;
-    gint64 n = s->num_experts - s->identity_experts;
     block->gate = b->family->gate;
     block->gate.groups = (size_t)config->n_group;
     block->gate.top_groups = (size_t)config->topk_group;
@@ -347,10 +347,18 @@ static gboolean bind_experts(const Binder *b, MoeBlock *block)
     block->gate.scale = (float)config->routed_scaling_factor;
     block->gate.masked = (float)config->masked;
     block->gate.jitter = (float)config->router_jitter;
-    if (!matrix(b, names->router, s->num_experts, s->hidden_size, &block->router) ||
-        !vector(b, config->router_bias ? names->router : NULL, ".bias", s->num_experts,
-                &block->router_bias) ||
-        !vector(b, names->bias, "", s->num_experts, &block->gate.bias))
+    return matrix(b, names->router, s->num_experts, s->hidden_size, &block->router) &&
+           vector(b, config->router_bias ? names->router : NULL, ".bias", s->num_experts,
+                  &block->router_bias) &&
+           vector(b, names->bias, "", s->num_experts, &block->gate.bias);
+}
+
+static gboolean bind_experts(const Binder *b, MoeBlock *block)
+{
+    const MoeTensorNames *names = &b->family->names;
+    const MoeModelShape *s = b->shape;
+    gint64 n = s->num_experts - s->identity_experts;
+    if (!bind_router(b, block))
         return FALSE;
     block->experts = g_new0(MoeExpert, s->num_experts);
     gboolean good = b->family->layout == MOE_EXPERTS_EACH   ? bind_each(b, block->experts, n)
@@ -364,16 +372,21 @@ static gboolean bind_experts(const Binder *b, MoeBlock *block)
                s->shared_expert_intermediate_size, &block->shared);
 }
 
+static Binder new_binder(const MoeModel *model, MoeWeights *weights, int layer, GError **error)
+{
+    return (Binder){.family = model->family,
+                    .config = model->config,
+                    .shape = &model->shape,
+                    .weights = weights,
+                    .layer = layer,
+                    .error = error};
+}
+
 gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int layer,
                                MoeBlock *block, GError **error)
 {
     const MoeTensorNames *names = &model->family->names;
-    Binder b = {.family = model->family,
-                .config = model->config,
-                .shape = &model->shape,
-                .weights = weights,
-                .layer = layer,
-                .error = error};
+    Binder b = new_binder(model, weights, layer, error);
     gboolean sparse = moe_model_has_experts(b.shape, layer);
     block->n_parts = (int)b.config->parts;
     for (b.part = 0; b.part < block->n_parts; b.part++) {
@@ -389,6 +402,13 @@ gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int l
     }
     b.part = 0;
     return !sparse || bind_experts(&b, block);
+}
+
+gboolean moe_family_bind_router(const MoeModel *model, MoeWeights *weights, int layer,
+                                MoeBlock *block, GError **error)
+{
+    const Binder b = new_binder(model, weights, layer, error);
+    return bind_router(&b, block);
 }
 
 char *moe_family_describe_router(const MoeModel *model)

@@ -19,9 +19,8 @@ struct MoeWeights {
     gint64 scale_rows, scale_cols; /* 0: 8-bit floats are refused */
 };
 
-static gboolean add_shard(MoeWeights *weights, const char *file_name, GError **error)
+static gboolean add_shard(MoeWeights *weights, const char *path, GError **error)
 {
-    g_autofree char *path = g_build_filename(weights->folder, file_name, NULL);
     MoeSafetensors *shard = moe_safetensors_open(path, error);
     if (shard == NULL)
         return FALSE;
@@ -68,7 +67,8 @@ static GPtrArray *list_shards(JsonObject *map, const char *path, GError **error)
     return g_steal_pointer(&names);
 }
 
-static gboolean open_index(MoeWeights *weights, const char *path, GError **error)
+/* @part: shards may be missing. */
+static gboolean open_index(MoeWeights *weights, const char *path, gboolean part, GError **error)
 {
     g_autoptr(MoeJson) json = moe_json_load(path, LARGEST_INDEX, error);
     JsonObject *root = json != NULL ? moe_json_object(moe_json_root(json), path, error) : NULL;
@@ -77,7 +77,10 @@ static gboolean open_index(MoeWeights *weights, const char *path, GError **error
     if (names == NULL)
         return FALSE;
     for (guint i = 0; i < names->len; i++) {
-        if (!add_shard(weights, names->pdata[i], error)) {
+        g_autofree char *shard = g_build_filename(weights->folder, names->pdata[i], NULL);
+        if (part && !g_file_test(shard, G_FILE_TEST_EXISTS))
+            continue;
+        if (!add_shard(weights, shard, error)) {
             g_prefix_error(error, "shard %u of %u named by %s: ", i + 1, names->len, path);
             return FALSE;
         }
@@ -89,6 +92,8 @@ static gboolean open_index(MoeWeights *weights, const char *path, GError **error
     while (json_object_iter_next(&iter, &tensor, &node)) {
         const MoeSafetensors *owner = g_hash_table_lookup(weights->owner, tensor);
         const char *file = json_node_get_string(node);
+        if (part && owner == NULL)
+            continue;
         g_autofree char *holder =
             owner != NULL ? g_path_get_basename(moe_safetensors_path(owner)) : NULL;
         if (g_strcmp0(holder, file) != 0)
@@ -98,27 +103,44 @@ static gboolean open_index(MoeWeights *weights, const char *path, GError **error
     return TRUE;
 }
 
-MoeWeights *moe_weights_open(const char *folder, GError **error)
+static gboolean open_folder(MoeWeights *weights, gboolean part, GError **error)
 {
-    g_autoptr(MoeWeights) weights = g_new0(MoeWeights, 1);
+    const char *folder = weights->folder;
+    g_autofree char *index = g_build_filename(folder, "model.safetensors.index.json", NULL);
+    g_autofree char *single = g_build_filename(folder, "model.safetensors", NULL);
+    if (g_file_test(index, G_FILE_TEST_EXISTS))
+        return open_index(weights, index, part, error);
+    if (g_file_test(single, G_FILE_TEST_EXISTS))
+        return add_shard(weights, single, error);
+    return moe_fail(error, MOE_ERROR_INPUT,
+                    "%s: neither model.safetensors nor model.safetensors.index.json is there; "
+                    "other formats must be converted to safetensors first",
+                    folder);
+}
+
+static MoeWeights *new_weights(const char *folder)
+{
+    MoeWeights *weights = g_new0(MoeWeights, 1);
     weights->folder = g_strdup(folder);
     weights->shards = g_ptr_array_new_with_free_func((GDestroyNotify)moe_safetensors_free);
     weights->owner = g_hash_table_new(g_str_hash, g_str_equal);
     weights->used = g_hash_table_new(g_str_hash, g_str_equal);
     weights->by_data = g_hash_table_new(g_direct_hash, g_direct_equal);
     weights->vectors = g_ptr_array_new_with_free_func(g_free);
-    g_autofree char *index = g_build_filename(folder, "model.safetensors.index.json", NULL);
-    g_autofree char *single = g_build_filename(folder, "model.safetensors", NULL);
-    gboolean good;
-    if (g_file_test(index, G_FILE_TEST_EXISTS))
-        good = open_index(weights, index, error);
-    else if (g_file_test(single, G_FILE_TEST_EXISTS))
-        good = add_shard(weights, "model.safetensors", error);
-    else
-        good = moe_fail(error, MOE_ERROR_INPUT,
-                        "%s: neither model.safetensors nor model.safetensors.index.json is there; "
-                        "other formats must be converted to safetensors first",
-                        folder);
+    return weights;
+}
+
+MoeWeights *moe_weights_open(const char *folder, GError **error)
+{
+    g_autoptr(MoeWeights) weights = new_weights(folder);
+    return open_folder(weights, FALSE, error) ? g_steal_pointer(&weights) : NULL;
+}
+
+MoeWeights *moe_weights_open_part(const char *folder, const char *file, GError **error)
+{
+    g_autoptr(MoeWeights) weights = new_weights(folder);
+    gboolean good =
+        file != NULL ? add_shard(weights, file, error) : open_folder(weights, TRUE, error);
     return good ? g_steal_pointer(&weights) : NULL;
 }
 

@@ -14,6 +14,12 @@ typedef struct MoeWeights MoeWeights;
  * Errors: MOE_ERROR_INPUT (no weights, a missing shard, a shard's name with a path in it, a tensor
  * in two shards or not where the index says); NULL then. */
 MoeWeights *moe_weights_open(const char *folder, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same for a part of a checkpoint, for who needs few of its tensors: shards of @folder that are
+ * missing are left out. @file: this safetensors file in place of the folder's (NULL: those).
+ * Errors: as above; a tensor that is not there is missed when it is asked for. */
+MoeWeights *moe_weights_open_part(const char *folder, const char *file,
+                                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_weights_free(MoeWeights *weights);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeWeights, moe_weights_free)
 

@@ -3,6 +3,7 @@
 #include "sim/base/file.h"
 #include "sim/base/preset.h"
 #include "sim/cli/cli.h"
+#include "workloads/hidden.h"
 #include "workloads/record.h"
 #include "workloads/synth.h"
 
@@ -10,7 +11,7 @@
 #include <string.h>
 
 typedef struct {
-    char *output, *synthetic;
+    char *output, *synthetic, *hidden, *model, *router, *lengths;
     char **set;
     int length, tokens, threads;
     gboolean no_special, force;
@@ -20,6 +21,10 @@ static void options_clear(Options *o)
 {
     g_free(o->output);
     g_free(o->synthetic);
+    g_free(o->hidden);
+    g_free(o->model);
+    g_free(o->router);
+    g_free(o->lengths);
     g_strfreev(o->set);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
@@ -112,9 +117,10 @@ static void print_speed(const MoeCli *cli, const MoeTrace *trace, double elapsed
                       sum > 0 ? 100 * seconds[s] / sum : 0);
 }
 
-static MoeTrace *record(const MoeCli *cli, const Options *options, GError **error)
+/* A model whose router can run. */
+static MoeModel *load_model(const char *name, GError **error)
 {
-    g_autoptr(MoeModel) model = moe_model_load(cli->argv[0], NULL, error);
+    g_autoptr(MoeModel) model = moe_model_load(name, NULL, error);
     if (model == NULL)
         return NULL;
     if (model->family == NULL) {
@@ -122,6 +128,14 @@ static MoeTrace *record(const MoeCli *cli, const Options *options, GError **erro
                  "%s: has shapes but no weights; routing needs a model folder", model->path);
         return NULL;
     }
+    return g_steal_pointer(&model);
+}
+
+static MoeTrace *record(const MoeCli *cli, const Options *options, GError **error)
+{
+    g_autoptr(MoeModel) model = load_model(cli->argv[0], error);
+    if (model == NULL)
+        return NULL;
     g_autoptr(MoeBatch) batch = read_batch(cli, options, model, error);
     if (batch == NULL)
         return NULL;
@@ -135,12 +149,47 @@ static MoeTrace *record(const MoeCli *cli, const Options *options, GError **erro
     return trace;
 }
 
+static MoeTrace *record_hidden(const MoeCli *cli, const Options *options, GError **error)
+{
+    g_autoptr(MoeModel) model = load_model(options->model, error);
+    if (model == NULL)
+        return NULL;
+    const MoeHidden job = {.model = model,
+                           .router = options->router,
+                           .states = options->hidden,
+                           .lengths = options->lengths};
+    g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "routing", "blocks");
+    return moe_record_hidden(&job, progress, error);
+}
+
+/* --- the command ----------------------------------------------------------------------------- */
+
+static gboolean check_hidden(const MoeCli *cli, const Options *o, GError **error)
+{
+    if (o->hidden == NULL)
+        return (o->model == NULL && o->router == NULL && o->lengths == NULL) ||
+               moe_fail(
+                   error, MOE_ERROR_USAGE,
+                   "--model, --router and --lengths go with --hidden; see moesim trace --help");
+    if (o->model == NULL || cli->argc > 0)
+        return moe_fail(
+            error, MOE_ERROR_USAGE,
+            "--hidden takes no text, and its model by --model; see moesim trace --help");
+    if (o->synthetic != NULL || o->set != NULL || o->length > 0 || o->tokens > 0 || o->no_special)
+        return moe_fail(error, MOE_ERROR_USAGE,
+                        "--synthetic, --set, --length, --tokens and --no-special do not go with "
+                        "--hidden");
+    return TRUE;
+}
+
 /* An option that would change nothing is a mistake. */
 static gboolean check_options(const MoeCli *cli, const Options *o, GError **error)
 {
     if (o->output == NULL)
         return moe_fail(error, MOE_ERROR_USAGE, "-o FILE is missing; see moesim trace --help");
-    if (o->synthetic == NULL && cli->argc < 2)
+    if (!check_hidden(cli, o, error))
+        return FALSE;
+    if (o->hidden == NULL && o->synthetic == NULL && cli->argc < 2)
         return moe_fail(error, MOE_ERROR_USAGE,
                         "a model and a text are needed; see moesim trace --help");
     if (o->synthetic != NULL && cli->argc > 1)
@@ -172,6 +221,17 @@ static gboolean run(MoeCli *cli, GError **error)
          "KIND"},
         {"set", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o.set, "A parameter of the synthetic routing",
          "KEY=VALUE"},
+        {"hidden", 0, 0, G_OPTION_ARG_FILENAME, &o.hidden,
+         "Route hidden states instead: a folder with layer_L.npy, or safetensors with "
+         "layers.L.hidden",
+         "PATH"},
+        {"model", 0, 0, G_OPTION_ARG_FILENAME, &o.model,
+         "The model whose router decides on --hidden; its other weights may be missing", "MODEL"},
+        {"router", 0, 0, G_OPTION_ARG_FILENAME, &o.router,
+         "That router's weights, in safetensors (the model's)", "FILE"},
+        {"lengths", 0, 0, G_OPTION_ARG_FILENAME, &o.lengths,
+         "The lengths of the sequences of --hidden, as import reads them (one sequence)",
+         "LENGTHS"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},
         {"force", 0, 0, G_OPTION_ARG_NONE, &o.force, "Replace an existing file", NULL},
         {NULL},
@@ -184,8 +244,9 @@ static gboolean run(MoeCli *cli, GError **error)
     /* Better now than after an hour: can the trace be written? */
     if (!moe_writer_check(o.output, o.force, error))
         return FALSE;
-    g_autoptr(MoeTrace) trace =
-        o.synthetic != NULL ? synthesise(cli, &o, error) : record(cli, &o, error);
+    g_autoptr(MoeTrace) trace = o.synthetic != NULL ? synthesise(cli, &o, error)
+                                : o.hidden != NULL  ? record_hidden(cli, &o, error)
+                                                    : record(cli, &o, error);
     if (trace == NULL || !moe_trace_save(trace, o.output, o.force, error))
         return FALSE;
     moe_cli_print_trace(cli, trace, o.output);
@@ -198,6 +259,7 @@ const MoeCommand moe_command_trace = {
     .summary = "Route text through a model and record every decision",
     .example = "moesim trace olmoe-tiny sample -o sample.safetensors\n"
                "moesim trace --synthetic zipf --tokens 65536 --set exponent=1.2 olmoe-tiny -o "
-               "z.safetensors",
+               "z.safetensors\n"
+               "moesim trace --hidden states --model olmoe-tiny --lengths 512,100 -o h.safetensors",
     .run = run,
 };

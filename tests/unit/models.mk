@@ -46,6 +46,10 @@ unit_programs += tests/unit/check_import
 tests_unit_check_import_CFLAGS = $(unit_cflags) $(LIBZIP_CFLAGS)
 tests_unit_check_import_LDADD = $(unit_ldadd)
 
+unit_programs += tests/unit/check_hidden
+tests_unit_check_hidden_CFLAGS = $(unit_cflags)
+tests_unit_check_hidden_LDADD = $(unit_ldadd)
+
 unit_programs += tests/unit/check_tokenizer
 tests_unit_check_tokenizer_CFLAGS = $(unit_cflags)
 tests_unit_check_tokenizer_LDADD = $(unit_ldadd)
