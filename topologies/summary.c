@@ -216,8 +216,8 @@ static void bend_rows(const MoeTopology *topology, Place *places)
             places[v].y += 1.5 * sin(G_PI * places[v].x);
 }
 
-/* Switches inside of nodes, in the middle of what they connect and below it. */
-static void place_inner(const MoeTopology *topology, int level, Place *places)
+/* Switches inside of nodes, in the middle of what they connect and @depth below it. */
+static void place_inner(const MoeTopology *topology, int level, double depth, Place *places)
 {
     guint n = topology->vertices->len;
     g_autofree Place *sums = g_new0(Place, n);
@@ -233,7 +233,7 @@ static void place_inner(const MoeTopology *topology, int level, Place *places)
     }
     for (guint v = 0; v < n; v++)
         if (counts[v] > 0)
-            places[v] = (Place){sums[v].x / counts[v], sums[v].y / counts[v] - 0.15};
+            places[v] = (Place){sums[v].x / counts[v], sums[v].y / counts[v] - depth};
 }
 
 /* A grid lies in its plane, the planes of a third axis and more beside each other and slightly
@@ -263,8 +263,25 @@ static void place_grid(const MoeTopology *topology, Place *places)
         Place at = places[moe_topology_nic_vertex(topology, moe_topology_nic(topology, gpu))];
         places[gpu] = (Place){at.x, at.y - 0.15};
     }
-    place_inner(topology, -1, places);
-    place_inner(topology, -2, places);
+}
+
+/* The port of a GPU's lanes, where there is one, halfway to its NIC. */
+static guint32 pcie_port(const MoeTopology *topology, gint64 gpu)
+{
+    return topology->first_pcie == MOE_NO_LINK
+               ? (guint32)gpu
+               : moe_topology_link(topology, topology->first_pcie + 2 * (guint32)gpu)->to;
+}
+
+static void place_ports(const MoeTopology *topology, Place *places)
+{
+    for (gint64 gpu = 0; gpu < topology->n_gpus; gpu++) {
+        gint64 nic = moe_topology_nic(topology, gpu);
+        if (nic < 0 || pcie_port(topology, gpu) == gpu)
+            continue;
+        Place a = places[gpu], b = places[moe_topology_nic_vertex(topology, nic)];
+        places[pcie_port(topology, gpu)] = (Place){(a.x + b.x) / 2, (a.y + b.y) / 2};
+    }
 }
 
 static void add_line(const Place *places, guint32 from, guint32 to, double bandwidth,
@@ -279,11 +296,16 @@ void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *
 {
     guint n = topology->vertices->len;
     g_autofree Place *places = g_new0(Place, n + 1);
+    gboolean grid = topology->n_nics > 0 && (topology->scale_out == &moe_scale_out_torus ||
+                                             topology->scale_out == &moe_scale_out_mesh);
     place_rows(topology, places);
     bend_rows(topology, places);
-    if (topology->n_nics > 0 &&
-        (topology->scale_out == &moe_scale_out_torus || topology->scale_out == &moe_scale_out_mesh))
+    if (grid)
         place_grid(topology, places);
+    for (int level = -1; level >= -2; level--)
+        place_inner(topology, level, grid ? 0.15 : 1, places);
+    if (topology->n_nics > 0)
+        place_ports(topology, places);
     g_string_append(vertices, "x,y,level\n");
     for (guint v = 0; v < n; v++) {
         const MoeVertex *vertex = &g_array_index(topology->vertices, MoeVertex, v);
@@ -300,7 +322,7 @@ void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *
     for (gint64 gpu = 0; gpu < topology->n_gpus && topology->n_nics > 0; gpu++) {
         gint64 nic = moe_topology_nic(topology, gpu);
         if (nic >= 0)
-            add_line(places, (guint32)gpu, moe_topology_nic_vertex(topology, nic), 0, FALSE,
-                     MOE_FABRIC_SCALE_OUT, links);
+            add_line(places, pcie_port(topology, gpu), moe_topology_nic_vertex(topology, nic), 0,
+                     FALSE, MOE_FABRIC_SCALE_OUT, links);
     }
 }
