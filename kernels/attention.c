@@ -74,7 +74,8 @@ MOE_CLONES static void soften(Scratch *s, const MoeAttentionShape *shape, size_t
 {
     for (size_t r = 0; r < rows; r++) {
         size_t position = first_query + r, low = first_seen(shape, position);
-        size_t reach = position + 1 - first_key; /* keys that this query may see */
+        /* Keys that this query may see. */
+        size_t reach = position + 1 > first_key ? position + 1 - first_key : 0;
         soften_row(s->scores + r * BLOCK, low > first_key ? low - first_key : 0,
                    reach < keys ? reach : keys, shape->scale, s->max + r, s->sum + r,
                    s->out + r * DV, DV);
@@ -93,7 +94,8 @@ static size_t value_width(const MoeAttentionShape *shape)
     return shape->DV > 0 ? shape->DV : shape->D;
 }
 
-/* Queries [first, first + rows) of one sequence and @head; q, k, v, out start at the sequence. */
+/* Queries at the positions [first, first + rows) of one sequence and @head; q and out start at the
+ * first of them, k and v at the sequence. */
 static void attend(Scratch *s, const MoeAttentionShape *shape, size_t head, size_t first,
                    size_t rows, const float *q, const float *k, const float *v, float *out)
 {
@@ -104,23 +106,22 @@ static void attend(Scratch *s, const MoeAttentionShape *shape, size_t head, size
         s->sum[r] = shape->sinks != NULL ? 1 : 0;
     }
     memset(s->out, 0, rows * DV * sizeof(float));
-    /* The first query sees the furthest back. Blocks of keys begin where blocks of queries do. */
+    /* The first query sees the furthest back. */
     size_t key = first_seen(shape, first) / BLOCK * BLOCK;
     for (; key < first + rows; key += BLOCK) {
         size_t keys = first + rows - key < BLOCK ? first + rows - key : BLOCK;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)keys, (int)D, 1,
-                    q + first * q_stride, (int)q_stride, k + key * k_stride, (int)k_stride, 0,
-                    s->scores, BLOCK);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)keys, (int)D, 1, q,
+                    (int)q_stride, k + key * k_stride, (int)k_stride, 0, s->scores, BLOCK);
         soften(s, shape, rows, first, key, keys, DV);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)DV, (int)keys, 1,
                     s->scores, BLOCK, v + key * v_stride, (int)v_stride, 1, s->out, (int)DV);
     }
-    finish(s, rows, DV, shape->Q * DV, out + first * shape->Q * DV);
+    finish(s, rows, DV, shape->Q * DV, out);
 }
 
+/* A sequence, its first token, the block's first query in it, queries. */
 typedef struct {
-    size_t start, first,
-        rows; /* the sequence's first token; the block's first query in it; queries */
+    size_t sequence, start, first, rows;
 } Block;
 
 static Block *cut_blocks(size_t n_sequences, const size_t *offsets, size_t *n_out)
@@ -134,7 +135,7 @@ static Block *cut_blocks(size_t n_sequences, const size_t *offsets, size_t *n_ou
         size_t length = offsets[s + 1] - offsets[s];
         for (size_t first = 0; first < length; first += BLOCK)
             blocks[n++] =
-                (Block){offsets[s], first, length - first < BLOCK ? length - first : BLOCK};
+                (Block){s, offsets[s], first, length - first < BLOCK ? length - first : BLOCK};
     }
     *n_out = n;
     return blocks;
@@ -156,9 +157,9 @@ void moe_attention_causal(size_t n_sequences, const size_t *offsets, const MoeAt
             /* The longest rows of a sequence first: they take the most time. */
             const Block *b = &blocks[n_blocks - 1 - i / shape->Q];
             size_t head = i % shape->Q;
-            size_t q_head = b->start * shape->Q + head,
-                   kv_head = b->start * shape->G + head / group;
-            attend(s, shape, head, b->first, b->rows, q + q_head * D, k + kv_head * D,
+            size_t q_head = (b->start + b->first) * shape->Q + head;
+            size_t kv_head = (b->start + b->sequence * shape->past) * shape->G + head / group;
+            attend(s, shape, head, shape->past + b->first, b->rows, q + q_head * D, k + kv_head * D,
                    v + kv_head * DV, out + q_head * DV);
         }
         free(s);
@@ -172,19 +173,20 @@ void moe_attention_causal_ref(size_t n_sequences, const size_t *offsets,
 {
     size_t Q = shape->Q, G = shape->G, D = shape->D, DV = value_width(shape);
     for (size_t s = 0; s < n_sequences; s++) {
-        double *scores = moe_scratch((offsets[s + 1] - offsets[s]) * sizeof(double));
+        size_t first_key = offsets[s] + s * shape->past;
+        double *scores = moe_scratch((shape->past + offsets[s + 1] - offsets[s]) * sizeof(double));
         for (size_t t = offsets[s]; t < offsets[s + 1]; t++) {
             for (size_t head = 0; head < Q; head++) {
                 const float *query = q + (t * Q + head) * D;
                 size_t kv_head = head / (Q / G);
-                size_t position = t - offsets[s], n = position + 1;
+                size_t position = shape->past + t - offsets[s], n = position + 1;
                 double max = shape->sinks != NULL ? shape->sinks[head] : -INFINITY, sum = 0;
                 for (size_t j = 0; j < n; j++) {
                     scores[j] = -INFINITY;
                     if ((shape->window > 0 && position - j >= shape->window) ||
                         (shape->chunk > 0 && position / shape->chunk != j / shape->chunk))
                         continue;
-                    const float *key = k + ((offsets[s] + j) * G + kv_head) * D;
+                    const float *key = k + ((first_key + j) * G + kv_head) * D;
                     scores[j] = 0;
                     for (size_t d = 0; d < D; d++)
                         scores[j] += (double)query[d] * key[d];
@@ -198,7 +200,7 @@ void moe_attention_causal_ref(size_t n_sequences, const size_t *offsets,
                     double mix = 0;
                     for (size_t j = 0; j < n; j++)
                         mix += exp(scores[j] - max) / sum *
-                               v[((offsets[s] + j) * G + kv_head) * DV + d];
+                               v[((first_key + j) * G + kv_head) * DV + d];
                     out[(t * Q + head) * DV + d] = (float)mix;
                 }
             }

@@ -15,6 +15,7 @@ typedef struct {
     size_t window;  /* a query sees its own and the window - 1 positions before; 0: all before */
     size_t chunk;   /* it sees those of its own chunk of so many positions; 0: of all */
     const float *sinks; /* [Q]: a score without a value in every softmax (gpt-oss); NULL: none */
+    size_t past;        /* each sequence has so many more keys and values, before the first query */
 } MoeAttentionShape;
 
 /* out[t] = softmax(scale * q[t] k[low..t]^T) v[low..t], within each sequence and head, where low is
@@ -22,7 +23,8 @@ typedef struct {
  *
  * Sequence s holds the tokens offsets[s] ... offsets[s + 1] - 1 of the packed arrays:
  * q [T, Q, D]; k [T, G, D]; v [T, G, DV]; out [T, Q, DV]; offsets [n_sequences + 1], rising,
- * offsets[0] = 0.
+ * offsets[0] = 0. With a past, its first query is at position past, and its keys and values, as many
+ * more, begin at offsets[s] + s * past.
  * Keys are met block by block with a running maximum and sum (Milakov and Gimelshein, 2018,
  * arXiv 1805.02867; Dao et al., 2022, arXiv 2205.14135), so beside its arguments it needs a
  * constant amount of memory per thread, whatever the length. Work: 2*Q*(D + DV) FLOP for each of the

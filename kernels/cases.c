@@ -195,13 +195,14 @@ static void draw_attention(uint64_t *state, MoeCaseShape *s)
     s->D = moe_case_between(state, 1, 70);
 }
 
-/* F: another width of values; E: a window; K: a chunk; the weights: sinks. */
+/* F: another width of values; E: a window; K: a chunk; H: the past; the weights: sinks. */
 static void draw_attention_window(uint64_t *state, MoeCaseShape *s)
 {
     draw_attention(state, s);
     s->F = moe_case_between(state, 1, 70);
     s->E = moe_case_between(state, 0, 1) * moe_case_between(state, 1, 300);
     s->K = moe_case_between(state, 0, 1) * moe_case_between(state, 1, 300);
+    s->H = moe_case_between(state, 0, 1) * moe_case_between(state, 1, 300);
 }
 
 static size_t value_width(const MoeCaseShape *s)
@@ -213,8 +214,8 @@ static void inputs_attention(MoeCase *c)
 {
     const MoeCaseShape *s = &c->shape;
     c->a = moe_case_floats(c, s->T * s->Q * s->D);
-    c->b = moe_case_floats(c, s->T * s->G * s->D);
-    c->c = moe_case_floats(c, s->T * s->G * value_width(s));
+    c->b = moe_case_floats(c, (s->T + s->N * s->H) * s->G * s->D);
+    c->c = moe_case_floats(c, (s->T + s->N * s->H) * s->G * value_width(s));
     c->weights = moe_case_floats(c, s->Q);
     c->sequences = moe_case_own(c, (s->N + 1) * sizeof(size_t));
     c->n_sequences = s->N;
@@ -233,7 +234,8 @@ static MoeAttentionShape attention_shape(const MoeCase *c)
                                .DV = s->F,
                                .window = s->E,
                                .chunk = s->K,
-                               .sinks = s->F % 2 == 1 ? c->weights : NULL};
+                               .sinks = s->F % 2 == 1 ? c->weights : NULL,
+                               .past = s->H};
 }
 
 static void run_attention(MoeCase *c)
