@@ -164,7 +164,7 @@ static gboolean check_memory(const MoeScenario *s, const GPtrArray *steps, GErro
     const MoeModelShape *shape = &s->model->shape;
     double R = (double)s->n_ranks, blocks = (double)moe_model_moe_layers(shape);
     /* An all-to-all of rounds has an operation for each partner. */
-    double rounds = 0, bytes = 4 * R * R * sizeof(gint64);
+    double rounds = 0, bytes = R * (4 * R + (double)shape->num_experts) * sizeof(gint64);
     const MoeTransfer *transfers[] = {&s->file.dispatch, &s->file.combine};
     for (size_t i = 0; i < G_N_ELEMENTS(transfers); i++)
         rounds += moe_alltoall_kind(transfers[i]->algorithm) == &moe_alltoall_pairwise ? R : 1;
@@ -212,7 +212,8 @@ MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **e
         g_prefix_error(error, "%s: ", scenario->path);
         return NULL;
     }
-    g_autoptr(MoeTraffic) traffic = moe_traffic_new(scenario->n_ranks, shape->num_experts);
+    g_autoptr(MoeTraffic) traffic =
+        moe_traffic_new(scenario->n_ranks, shape->num_experts, scenario->topology->node_of);
     g_autofree gint64 *bytes = g_new(gint64, scenario->n_ranks * scenario->n_ranks);
     g_autofree gint64 *local = g_new(gint64, shape->num_experts);
     Lowering w = {scenario, balanced, lowered, lowered->placement, traffic, bytes,

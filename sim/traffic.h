@@ -9,17 +9,23 @@
 #include "sim/placement.h"
 
 typedef struct {
-    gint64 n_ranks, n_experts;
-    gint64 *pairs;   /* [ranks, ranks]: (token, expert) pairs from home rank to expert's rank */
-    gint64 *unique;  /* [ranks, ranks]: tokens with at least one such pair */
+    gint64 n_ranks, n_experts, n_nodes;
+    guint32 *node_of; /* [ranks] */
+    gint64 *chosen;   /* [ranks, experts]: (token, expert) pairs of each home rank's tokens */
+    gint64 *pairs;    /* [ranks, ranks]: those pairs from home rank to expert's rank */
+    gint64 *unique;   /* [ranks, ranks]: tokens with at least one such pair */
+    gint64
+        *nodes; /* [ranks, nodes]: tokens with at least one pair on a rank of that node, which may
+                      be their own */
     gint64 *experts; /* [experts]: pairs that reach each expert */
     gint64 *copies;  /* [ranks]: pairs of each home rank's tokens */
     gint64 dropped;  /* pairs that capacity refused */
     gint64 total;    /* pairs in all, dropped ones included */
 } MoeTraffic;
 
-/* Free with moe_traffic_free(). */
-MoeTraffic *moe_traffic_new(gint64 n_ranks, gint64 n_experts);
+/* @node_of [n_ranks]: the node of each rank, numbered from 0 without gaps; copied. Free with
+ * moe_traffic_free(). */
+MoeTraffic *moe_traffic_new(gint64 n_ranks, gint64 n_experts, const guint32 *node_of);
 void moe_traffic_free(MoeTraffic *traffic);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeTraffic, moe_traffic_free)
 

@@ -207,7 +207,8 @@ START_TEST(traffic_is_counted_from_the_trace)
     g_autoptr(GPtrArray) steps = steps_of(s);
     g_autoptr(GError) error = NULL;
     g_autoptr(MoePlacement) placement = moe_placement_new(0, 16, 8, &error);
-    g_autoptr(MoeTraffic) traffic = moe_traffic_new(8, 16);
+    const guint32 node_of[] = {0, 0, 0, 1, 1, 1, 2, 2};
+    g_autoptr(MoeTraffic) traffic = moe_traffic_new(8, 16, node_of);
     const MoeAssignment *a = steps->pdata[0];
     const MoeTraceLayer *layer = &s->trace->layers[1];
     moe_traffic_count(traffic, s->trace, layer, a, placement, FALSE);
@@ -227,6 +228,16 @@ START_TEST(traffic_is_counted_from_the_trace)
             ck_assert_int_eq(traffic->unique[from * 8 + to], unique);
             remote += from != to ? pairs : 0;
         }
+        for (gint64 node = 0; node < 3; node++) {
+            gint64 tokens = 0;
+            for (gint64 i = a->first[from]; i < a->first[from + 1]; i++) {
+                gboolean hit = FALSE;
+                for (gint64 j = 0; j < 4; j++)
+                    hit |= node_of[layer->experts[a->tokens[i] * 4 + j] / 2] == node;
+                tokens += hit;
+            }
+            ck_assert_int_eq(traffic->nodes[from * 3 + node], tokens);
+        }
     }
     ck_assert_int_eq(traffic->total, 333 * 4);
     ck_assert_int_le(remote, 333 * 4); /* a token is sourced once, not by every rank */
@@ -235,7 +246,8 @@ END_TEST
 
 START_TEST(bytes_follow_from_dtype_and_direction)
 {
-    g_autoptr(MoeTraffic) traffic = moe_traffic_new(2, 2);
+    const guint32 node_of[] = {0, 0};
+    g_autoptr(MoeTraffic) traffic = moe_traffic_new(2, 2, node_of);
     gint64 pairs[] = {5, 3, 2, 7}, unique[] = {4, 2, 1, 6}, bytes[4];
     memcpy(traffic->pairs, pairs, sizeof(pairs));
     memcpy(traffic->unique, unique, sizeof(unique));
@@ -264,7 +276,8 @@ START_TEST(dropped_pairs_do_not_travel)
     const MoeAssignment a = {2, first, tokens};
     g_autoptr(GError) error = NULL;
     g_autoptr(MoePlacement) placement = moe_placement_new(0, 4, 2, &error);
-    g_autoptr(MoeTraffic) traffic = moe_traffic_new(2, 4);
+    const guint32 node_of[] = {0, 0};
+    g_autoptr(MoeTraffic) traffic = moe_traffic_new(2, 4, node_of);
     moe_traffic_count(traffic, trace, &trace->layers[0], &a, placement, FALSE);
     ck_assert(moe_traffic_check(traffic, &error));
     ck_assert_int_eq(traffic->dropped, 1);
