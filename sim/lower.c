@@ -99,26 +99,40 @@ static gboolean lower_experts(Lowering *w, const MoeAssignment *assignment,
     if (!moe_traffic_check(w->traffic, w->error))
         return FALSE;
     gint64 R = programs->n_ranks;
-    for (gint64 r = 0; r < R; r++)
+    gboolean computes = s->file.phase.kind != MOE_STEP_TRANSFER;
+    for (gint64 r = 0; r < R && computes; r++)
         moe_programs_compute(
             programs, r, MOE_PHASE_ROUTER,
             moe_cost_router(&costs[r], assignment->first[r + 1] - assignment->first[r]));
     transfer(w, &s->file.dispatch, MOE_PHASE_DISPATCH);
     gint64 dispatch_bytes = travelling(w->bytes, R);
-    if (w->out->cost.shape->shared_expert_intermediate_size > 0)
+    if (computes && w->out->cost.shape->shared_expert_intermediate_size > 0)
         for (gint64 r = 0; r < R; r++)
             moe_programs_compute(programs, r, MOE_PHASE_SHARED,
                                  moe_cost_ffn(&costs[r],
                                               assignment->first[r + 1] - assignment->first[r],
                                               w->out->cost.shape->shared_expert_intermediate_size));
-    compute_experts(w);
+    if (computes)
+        compute_experts(w);
     transfer(w, &s->file.combine, MOE_PHASE_COMBINE);
-    for (gint64 r = 0; r < R; r++)
+    for (gint64 r = 0; r < R && computes; r++)
         moe_programs_compute(programs, r, MOE_PHASE_COMBINE,
                              moe_cost_combine(&costs[r],
                                               assignment->first[r + 1] - assignment->first[r],
                                               w->traffic->copies[r]));
     keep_load(w, assignment, dispatch_bytes, travelling(w->bytes, R));
+    return TRUE;
+}
+
+/* The dispatch and the combine of every block, one after the other. */
+static gboolean lower_transfers(Lowering *w, const MoeAssignment *assignment)
+{
+    const MoeTrace *trace = w->scenario->trace;
+    for (int l = 0; l < trace->n_layers; l++) {
+        w->out->programs->layer = trace->layers[l].layer;
+        if (!lower_experts(w, assignment, &trace->layers[l]))
+            return FALSE;
+    }
     return TRUE;
 }
 
@@ -220,7 +234,8 @@ MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **e
                   local,    costs,    error};
     for (guint step = 0; step < steps->len; step++) {
         lowered->programs->step = (int)step;
-        if (!lower_step(&w, steps->pdata[step]))
+        gboolean computes = scenario->file.phase.kind != MOE_STEP_TRANSFER;
+        if (!(computes ? lower_step : lower_transfers)(&w, steps->pdata[step]))
             return NULL;
     }
     return g_steal_pointer(&lowered);

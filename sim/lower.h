@@ -5,6 +5,8 @@
  *   every block:  attention | router | dispatch | shared experts | experts | combine
  *   dense block:  attention | dense FFN
  *   at the end:   LM head (the last token of each sequence in prefill, every token in decode)
+ *
+ * Phase transfer: dispatch | combine of every block with experts, nothing else.
  */
 #ifndef MOE_SIM_LOWER_H
 #define MOE_SIM_LOWER_H

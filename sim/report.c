@@ -25,6 +25,7 @@ static void add_head(const MoeRun *run, GString *text)
     for (gint64 r = 0; r < s->n_ranks && run->lowered->loads->len > 0; r++)
         n += g_array_index(run->lowered->loads, MoeBlockLoad, 0).homes[r];
     moe_units_format_count(n, tokens);
+    static const char *const kinds[] = {"prefill", "decode", "all-to-alls alone"};
     g_autofree char *name = moe_text_printable(s->file.name, FALSE);
     g_autoptr(GString) gpus = g_string_new(NULL);
     for (guint g = 0; g < s->topology->groups->len; g++) {
@@ -33,11 +34,11 @@ static void add_head(const MoeRun *run, GString *text)
                                g > 0 ? " + " : "", group->file.nodes, group->file.gpus_per_node,
                                group->gpu.name);
     }
-    g_string_append_printf(
-        text,
-        "%s: %s, %s of %s tokens per step, EP %" G_GINT64_FORMAT " on %s (%s)\nrouting: %s, %s\n\n",
-        name, s->model->name, s->file.phase.kind == MOE_STEP_DECODE ? "decode" : "prefill", tokens,
-        s->n_ranks, s->topology->file.name, gpus->str, s->trace->model, s->trace->router);
+    g_string_append_printf(text,
+                           "%s: %s, %s of %s tokens per step, EP %" G_GINT64_FORMAT
+                           " on %s (%s)\nrouting: %s, %s\n\n",
+                           name, s->model->name, kinds[s->file.phase.kind], tokens, s->n_ranks,
+                           s->topology->file.name, gpus->str, s->trace->model, s->trace->router);
 }
 
 static void add_cell(GString *text, double seconds)
@@ -62,8 +63,7 @@ static void add_line(const MoeRun *run, int layer, GString *text)
     add_cell(text, fmax(rest, 0));
     add_cell(text, total);
     gboolean routed =
-        layer == -2 ||
-        (layer >= 0 && moe_result_phase_seconds(result, MOE_PHASE_EXPERTS, layer) > 0);
+        layer == -2 || (layer >= 0 && moe_model_has_experts(&run->scenario->model->shape, layer));
     if (routed)
         g_string_append_printf(text, " %9.2f",
                                moe_run_imbalance(run->lowered, layer == -2 ? -1 : layer));
@@ -85,7 +85,8 @@ static void add_table(const MoeRun *run, GString *text)
                            "us", "us", "us", "max/mean");
     for (int layer = 0; layer < run->scenario->model->shape.num_hidden_layers; layer++)
         add_line(run, layer, text);
-    add_line(run, -1, text);
+    if (run->scenario->file.phase.kind != MOE_STEP_TRANSFER)
+        add_line(run, -1, text);
     add_line(run, -2, text);
 }
 

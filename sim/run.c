@@ -14,24 +14,13 @@ static void assume(GPtrArray *list, const char *format, ...)
     va_end(args);
 }
 
-/* What a reader must know to trust the numbers. */
-static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
+/* What computing takes, and whether it fits. */
+static void list_computing(GPtrArray *list, const MoeScenario *s, const MoeLowered *lowered)
 {
-    GPtrArray *list = g_ptr_array_new();
     const MoeScenarioFile *file = &s->file;
     const MoeTopology *topology = s->topology;
-    assume(list, "nothing overlaps: a rank computes or communicates, never both");
-    assume(list, "not priced: embedding rows, sampling, the routing metadata (expert ids and "
-                 "weights) on the "
-                 "wire, allocation, scheduling between steps");
     assume(list, "activations and KV cache take %d bytes per element",
            file->compute.dtype == MOE_TYPE_F32 ? 4 : 2);
-    if (s->n_ranks < topology->n_gpus)
-        assume(list,
-               "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs take part; the others are idle",
-               s->n_ranks, topology->n_gpus);
-    if (file->phase.repeat)
-        assume(list, "the trace starts again when it ends: some tokens count more than once");
     if (file->phase.kind == MOE_STEP_PREFILL && file->phase.split == MOE_SPLIT_TOKENS)
         assume(list, "a sequence cut at a GPU's border goes on at the next, priced with its whole "
                      "prefix there");
@@ -40,9 +29,6 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
                "every token attends to %" G_GINT64_FORMAT
                " keys, whatever its position in the trace",
                file->phase.context);
-    if (s->trace->weights[0] == '\0')
-        assume(list, "the routing was not traced here: %s (%s)", s->trace->router,
-               s->trace->workload);
     double weights = moe_cost_weights(&lowered->cost, s->n_ranks);
     char need[MOE_UNITS_TEXT], have[MOE_UNITS_TEXT];
     double size = topology->gpu.hbm.size;
@@ -56,6 +42,31 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
             ? "the weights do NOT fit: %s per GPU of %s"
             : "weights take %s per GPU of %s; KV cache and activations are not checked against it",
         need, have);
+}
+
+/* What a reader must know to trust the numbers. */
+static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
+{
+    GPtrArray *list = g_ptr_array_new();
+    const MoeScenarioFile *file = &s->file;
+    const MoeTopology *topology = s->topology;
+    gboolean computes = file->phase.kind != MOE_STEP_TRANSFER;
+    assume(list, computes ? "nothing overlaps: a rank computes or communicates, never both"
+                          : "the all-to-alls alone: nothing is computed");
+    assume(list, "not priced: embedding rows, sampling, the routing metadata (expert ids and "
+                 "weights) on the "
+                 "wire, allocation, scheduling between steps");
+    if (s->n_ranks < topology->n_gpus)
+        assume(list,
+               "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs take part; the others are idle",
+               s->n_ranks, topology->n_gpus);
+    if (file->phase.repeat)
+        assume(list, "the trace starts again when it ends: some tokens count more than once");
+    if (s->trace->weights[0] == '\0')
+        assume(list, "the routing was not traced here: %s (%s)", s->trace->router,
+               s->trace->workload);
+    if (computes)
+        list_computing(list, s, lowered);
     g_ptr_array_add(list, NULL);
     return (char **)g_ptr_array_free(list, FALSE);
 }

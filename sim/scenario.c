@@ -14,7 +14,7 @@
 
 static const char *const *step_kinds(void)
 {
-    static const char *const names[] = {"prefill", "decode", NULL};
+    static const char *const names[] = {"prefill", "decode", "transfer", NULL};
     return names;
 }
 
@@ -43,9 +43,9 @@ static const MoeField plan_fields[] = {
 
 static const MoeField phase_fields[] = {
     {"kind", MOE_FIELD_CHOICE, INNER(phase, kind), "prefill", .choices = step_kinds,
-     .doc = "prompts, or one token per sequence"},
+     .doc = "prompts, one token per sequence, or all-to-alls alone"},
     {"tokens_per_gpu", MOE_FIELD_INT, INNER(phase, tokens_per_gpu), "", .min = 1, .max = 1 << 28,
-     .doc = "prefill: of a step; the trace's steps if unset"},
+     .doc = "of a step; the trace's steps if unset"},
     {"split", MOE_FIELD_CHOICE, INNER(phase, split), "tokens", .choices = splits,
      .doc = "prefill: equal tokens, or whole sequences"},
     {"sequences_per_gpu", MOE_FIELD_INT, INNER(phase, sequences_per_gpu), "", .min = 1,
@@ -168,9 +168,37 @@ static gboolean load_topology(MoeScenario *s, const char *dir, GError **error)
     return TRUE;
 }
 
+/* A model of which only what is sent is known; nothing prices its computing. */
+static MoeModel *bare_model(const MoeTrace *trace)
+{
+    MoeModel *model = g_new0(MoeModel, 1);
+    model->name = g_strdup("no model");
+    model->path = g_strdup("");
+    model->shape.hidden_size = trace->hidden_size;
+    model->shape.num_experts = trace->n_experts;
+    model->shape.num_experts_per_tok = trace->top_k;
+    model->shape.first_k_dense_replace = trace->layers[0].layer;
+    model->shape.num_hidden_layers = trace->layers[0].layer + trace->n_layers;
+    return model;
+}
+
 typedef struct {
     MoeSynth synth;
 } Synthetic;
+
+static gboolean set_tokens(const MoeScenario *s, const MoeNode *node, MoeSynth *synth,
+                           GError **error)
+{
+    if (synth->tokens == 0)
+        synth->tokens = s->file.phase.tokens_per_gpu * MAX(s->file.phase.steps, 1) * s->n_ranks;
+    if (synth->tokens == 0)
+        return moe_node_fail(node, error,
+                             "routing: tokens: missing; how many in all, or phase.tokens_per_gpu");
+    if (synth->tokens > MOE_SYNTH_MOST_TOKENS)
+        return moe_node_fail(node, error, "routing: %" G_GINT64_FORMAT " tokens in all; at most %d",
+                             synth->tokens, MOE_SYNTH_MOST_TOKENS);
+    return TRUE;
+}
 
 static gboolean make_synthetic(MoeScenario *s, const MoeNode *node, MoeProgress *progress,
                                GError **error)
@@ -183,14 +211,24 @@ static gboolean make_synthetic(MoeScenario *s, const MoeNode *node, MoeProgress 
     Synthetic synthetic = {0};
     if (!moe_fields_read(fields, node, "routing", &synthetic, error))
         return FALSE;
-    if (s->model == NULL)
+    gboolean bare = s->model == NULL && s->file.phase.kind == MOE_STEP_TRANSFER;
+    if (s->model == NULL && !bare)
         return moe_node_fail(s->root, error,
                              "model: missing; synthetic routing needs a model's shapes");
     MoeSynth *synth = &synthetic.synth;
     synth->ranks = synth->ranks > 0 ? synth->ranks : s->n_ranks;
-    s->trace = moe_synth_for(synth, &s->model->shape, progress, error);
+    if (!set_tokens(s, node, synth, error))
+        return FALSE;
+    if (bare && (synth->hidden_size == 0 || synth->experts == 0 || synth->top_k == 0))
+        return moe_node_fail(
+            node, error, "routing: without a model, experts, top_k and hidden_size belong here");
+    synth->layers = bare ? MAX(synth->layers, 1) : synth->layers;
+    s->trace = bare ? moe_synth(synth, progress, error)
+                    : moe_synth_for(synth, &s->model->shape, progress, error);
     if (s->trace == NULL)
         moe_node_prefix(node, "routing", error);
+    else if (bare)
+        s->model = bare_model(s->trace);
     return s->trace != NULL;
 }
 

@@ -1,7 +1,8 @@
 /* scenario.h - what is simulated: a model, its routing, a cluster, a plan.
  *
  * Layer: sim. Written in YAML; every key has a default but model (or a trace that names one),
- * routing and topology. Paths are relative to the scenario's folder.
+ * routing and topology. Phase transfer with synthetic routing needs no model: the routing says what
+ * is sent. Paths are relative to the scenario's folder.
  */
 #ifndef MOE_SIM_SCENARIO_H
 #define MOE_SIM_SCENARIO_H
@@ -11,7 +12,9 @@
 #include "topologies/topology.h"
 #include "workloads/trace.h"
 
-typedef enum { MOE_STEP_PREFILL, MOE_STEP_DECODE } MoeStepKind;
+/* transfer: the all-to-alls of the blocks alone, without computing: what benchmarks of kernels time.
+ */
+typedef enum { MOE_STEP_PREFILL, MOE_STEP_DECODE, MOE_STEP_TRANSFER } MoeStepKind;
 typedef enum { MOE_SPLIT_TOKENS, MOE_SPLIT_SEQUENCES } MoeSplit;
 typedef enum { MOE_CONTROL_BALANCED, MOE_CONTROL_NONE } MoeControl;
 

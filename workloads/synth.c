@@ -30,7 +30,8 @@ const char *const *moe_synth_kinds(void)
 
 const MoeField moe_synth_fields[] = {
     {"kind", MOE_FIELD_CHOICE, AT(kind), .choices = moe_synth_kinds, .doc = "which rule"},
-    {"tokens", MOE_FIELD_INT, AT(tokens), .min = 1, .max = 1 << 30, .doc = "in all"},
+    {"tokens", MOE_FIELD_INT, AT(tokens), "", .min = 1, .max = MOE_SYNTH_MOST_TOKENS,
+     .doc = "in all; tokens_per_gpu of every GPU and step"},
     {"steps", MOE_FIELD_INT, AT(steps), "1", .min = 1, .max = 1 << 20, .doc = "of equal size"},
     {"sequence_length", MOE_FIELD_INT, AT(sequence_length), "1024", .min = 1, .max = 1 << 30,
      .doc = "tokens of a sequence"},
@@ -243,8 +244,8 @@ static void set_tokens(MoeTrace *trace, const MoeSynth *s)
 
 static gboolean check(const MoeSynth *s, GError **error)
 {
-    const gint64 needed[] = {s->experts, s->top_k, s->layers};
-    static const char *const names[] = {"experts", "top_k", "layers"};
+    const gint64 needed[] = {s->tokens, s->experts, s->top_k, s->layers};
+    static const char *const names[] = {"tokens", "experts", "top_k", "layers"};
     for (size_t i = 0; i < G_N_ELEMENTS(needed); i++)
         if (needed[i] < 1)
             return moe_fail(error, MOE_ERROR_INPUT, "synthetic routing: %s is not given", names[i]);

@@ -11,6 +11,8 @@
 #include "sim/base/progress.h"
 #include "workloads/trace.h"
 
+enum { MOE_SYNTH_MOST_TOKENS = 1 << 30 };
+
 typedef struct {
     int kind;      /* index into moe_synth_kinds() */
     gint64 tokens; /* in all */
@@ -37,8 +39,8 @@ typedef struct {
  *               whole sequences dealt to GPUs give them different numbers of tokens */
 const char *const *moe_synth_kinds(void);
 
-/* The keys of a synthetic routing, reading a MoeSynth; for scenarios and --keys. experts, top_k,
- * layers, hidden_size and ranks may be left out where a model and a plan say them. */
+/* The keys of a synthetic routing, reading a MoeSynth; for scenarios and --keys. tokens,
+ * experts, top_k, layers, hidden_size and ranks may be left out where a model and a plan say them. */
 extern const MoeField moe_synth_fields[];
 
 /* Makes the trace; same parameters, same trace. Every count must be set by now. Free with

@@ -56,7 +56,9 @@ static gboolean read_synth(const Options *options, MoeSynth *synth, GError **err
     g_autoptr(GError) inner = NULL;
     if (!moe_fields_read(moe_synth_fields, root, "--synthetic", synth, &inner))
         return moe_fail(error, MOE_ERROR_USAGE, "%s", inner->message);
-    return TRUE;
+    return synth->tokens > 0 ||
+           moe_fail(error, MOE_ERROR_USAGE,
+                    "--synthetic: tokens: missing; give --tokens, all of them");
 }
 
 static MoeTrace *synthesise(const MoeCli *cli, const Options *options, GError **error)

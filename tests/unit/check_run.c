@@ -105,6 +105,28 @@ START_TEST(deduplication_and_fp8_send_less)
 }
 END_TEST
 
+/* The all-to-alls alone, without a model: 64 balanced tokens on 8 GPUs, 8 of 8 experts each, send a
+ * token of every GPU to every other. */
+START_TEST(transfers_equal_their_closed_form)
+{
+    static const char text[] =
+        "routing: {synthetic: {kind: balanced, experts: 8, top_k: 8, hidden_size: 7168}}\n"
+        "topology: h800\nphase: {kind: transfer, tokens_per_gpu: 64}\nnetwork: simgrid\n";
+    g_autofree char *path = test_file("transfer.yaml", text, -1);
+    g_autoptr(MoeScenario) s = load(path, NULL);
+    g_autoptr(MoeRun) r = run(s);
+    ck_assert_uint_eq(r->result->phases->len, 2);
+    double startup = s->topology->gpu.launch;
+    double seconds = startup + 1e-6 + 7 * 64 * 7168 * 2 / (0.8 * 200e9);
+    assert_close(moe_result_phase_seconds(r->result, MOE_PHASE_DISPATCH, 0), seconds, 1e-9);
+    assert_close(moe_result_phase_seconds(r->result, MOE_PHASE_COMBINE, 0), seconds, 1e-9);
+    g_autoptr(GString) report = g_string_new(NULL);
+    moe_report(r, TRUE, report);
+    ck_assert(strstr(report->str, "no model, all-to-alls alone of 512 tokens") != NULL);
+    ck_assert(strstr(report->str, "assumed: the all-to-alls alone: nothing is computed") != NULL);
+}
+END_TEST
+
 /* --- real routing ---------------------------------------------------------------------------- */
 
 static char *import_deepseek(void)
@@ -263,6 +285,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, balanced_routing_equals_its_control);
     tcase_add_test(tests, time_rises_with_imbalance);
     tcase_add_test(tests, deduplication_and_fp8_send_less);
+    tcase_add_test(tests, transfers_equal_their_closed_form);
     tcase_add_test(tests, deepseek_on_h800);
     tcase_add_test(tests, a_run_writes_the_same_bytes_twice);
     tcase_add_test(tests, tables_agree_with_each_other);
