@@ -223,6 +223,9 @@ static void add_scenario(const MoeScenario *s, JsonBuilder *b)
     moe_fields_to_json(moe_topology_fields, &s->topology->file, b);
     add_differences(s->topology, b);
     json_builder_end_object(b);
+    begin(b, "kernels");
+    moe_kernels_to_json(s->kernels, b);
+    json_builder_end_object(b);
     begin(b, "gpu");
     moe_fields_to_json(moe_gpu_fields, &s->topology->gpu, b);
     json_builder_end_object(b);

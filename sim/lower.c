@@ -41,15 +41,19 @@ static gint64 travelling(const gint64 *bytes, gint64 n_ranks)
 static void transfer(Lowering *w, const MoeTransfer *transfer_file, MoePhase phase)
 {
     const MoeScenario *s = w->scenario;
+    const MoeAllToAllKind *kind = moe_alltoall_kind(transfer_file->algorithm);
+    MoeKernelCost cost;
+    moe_kernels_cost(s->kernels, kind->name,
+                     phase == MOE_PHASE_COMBINE ? MOE_KERNEL_COMBINE : MOE_KERNEL_DISPATCH, &cost);
     const MoeAllToAll job = {
         .topology = s->topology,
         .bytes = w->bytes,
         .phase = phase,
-        .startup = s->topology->gpu.launch,
+        .startup = cost.startup,
     };
     moe_traffic_bytes(w->traffic, transfer_file, s->model->shape.hidden_size,
                       phase == MOE_PHASE_COMBINE, w->bytes);
-    moe_alltoall_kind(transfer_file->algorithm)->lower(&job, w->out->programs);
+    kind->lower(&job, w->out->programs);
 }
 
 static void compute_experts(Lowering *w)

@@ -2,6 +2,8 @@
 
 #include "sim/run.h"
 
+#include "sim/alltoall.h"
+
 #include <math.h>
 
 static void assume(GPtrArray *list, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -12,6 +14,25 @@ static void assume(GPtrArray *list, const char *format, ...)
     va_start(args, format);
     g_ptr_array_add(list, g_strdup_vprintf(format, args));
     va_end(args);
+}
+
+/* What kernels cost beside their bytes, and what they would take from computing. */
+static void list_kernels(GPtrArray *list, const MoeScenario *s)
+{
+    const MoeTransfer *transfers[] = {&s->file.dispatch, &s->file.combine};
+    static const char *const parts[] = {"dispatch", "combine"};
+    for (int t = MOE_KERNEL_DISPATCH; t <= MOE_KERNEL_COMBINE; t++) {
+        const char *kernel = moe_alltoall_kind(transfers[t]->algorithm)->name;
+        MoeKernelCost cost;
+        if (!moe_kernels_cost(s->kernels, kernel, (MoeKernelPart)t, &cost))
+            assume(list, "%s has no constants of the %s kernel %s: a launch, latency and bytes",
+                   s->topology->file.name, parts[t], kernel);
+        else if (cost.sms > 0)
+            assume(list,
+                   "the %s kernel %s takes %" G_GINT64_FORMAT
+                   " multiprocessors, and nothing computes beside it",
+                   parts[t], kernel, cost.sms);
+    }
 }
 
 /* What computing takes, and whether it fits. */
@@ -65,6 +86,7 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
     if (s->trace->weights[0] == '\0')
         assume(list, "the routing was not traced here: %s (%s)", s->trace->router,
                s->trace->workload);
+    list_kernels(list, s);
     if (computes)
         list_computing(list, s, lowered);
     g_ptr_array_add(list, NULL);

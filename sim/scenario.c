@@ -157,7 +157,8 @@ static gboolean load_topology(MoeScenario *s, const char *dir, GError **error)
     gint64 ranks = s->file.plan.expert;
     s->topology =
         moe_topology_read(node, dir, ranks > 0 ? (ranks + per_node - 1) / per_node : 1, error);
-    if (s->topology == NULL)
+    s->kernels = s->topology != NULL ? moe_kernels_read(s->topology, error) : NULL;
+    if (s->kernels == NULL)
         return FALSE;
     s->n_ranks = ranks > 0 ? ranks : s->topology->n_gpus;
     if (s->n_ranks > s->topology->n_gpus)
@@ -338,6 +339,7 @@ void moe_scenario_free(MoeScenario *scenario)
     g_free(scenario->path);
     g_free(scenario->trace_path);
     moe_model_free(scenario->model);
+    moe_kernels_free(scenario->kernels);
     moe_topology_free(scenario->topology);
     moe_trace_free(scenario->trace);
     g_free(scenario);

@@ -9,6 +9,7 @@
 
 #include "models/model.h"
 #include "sim/base/progress.h"
+#include "sim/kernels.h"
 #include "topologies/topology.h"
 #include "workloads/trace.h"
 
@@ -56,6 +57,7 @@ typedef struct {
     char *trace_path; /* NULL: the routing is synthetic */
     MoeModel *model;
     MoeTopology *topology;
+    MoeKernels *kernels; /* of the topology */
     MoeTrace *trace;
     gint64 n_ranks; /* GPUs that take part: plan.expert */
 } MoeScenario;

@@ -152,6 +152,8 @@ const MoeField moe_topology_fields[] = {
      .doc = "list: nodes that differ, with nodes and what of gpus_per_node, gpu, scale_up, nics"},
     {"links", MOE_FIELD_NODE, AT(links), "",
      .doc = "list: links that differ, with name (* and ?), bandwidth, share, latency, broken"},
+    {"kernels", MOE_FIELD_NODE, AT(kernels), "",
+     .doc = "map: constants of communication kernels, by algorithm (--keys kernels)"},
     {NULL},
 };
 
@@ -444,7 +446,7 @@ static gboolean add_listed_group(MoeTopology *topology, const MoeNode *item, GEr
     const MoeNode *graph = up != NULL ? moe_node_get(up, "graph") : NULL;
     group->file.scale_up.graph = graph != NULL ? graph : base;
     group->file.scale_out.graph = topology->file.scale_out.graph;
-    group->file.groups = group->file.links = NULL;
+    group->file.groups = group->file.links = group->file.kernels = NULL;
     return TRUE;
 }
 

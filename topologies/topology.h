@@ -66,7 +66,7 @@ typedef struct {
         int cross_rail;                          /* MoeCrossRail */
         const MoeNode *graph;
     } scale_out;
-    const MoeNode *groups, *links;
+    const MoeNode *groups, *links, *kernels;
 } MoeTopologyFile;
 
 /* How a message travels whose ends are on different rails. */

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "models/family.h"
+#include "sim/alltoall.h"
 #include "sim/base/preset.h"
 #include "sim/base/text.h"
 #include "sim/base/yaml.h"
@@ -189,13 +190,37 @@ static void add_fabrics(const MoeTopology *t, GString *text)
     }
 }
 
+static void add_kernels(const MoeKernels *kernels, GString *text)
+{
+    char times[3][MOE_UNITS_TEXT];
+    for (const char *const *name = moe_alltoall_names(); *name != NULL; name++) {
+        static const char *const parts[] = {"dispatch", "combine"};
+        for (int part = MOE_KERNEL_DISPATCH; part <= MOE_KERNEL_COMBINE; part++) {
+            MoeKernelCost cost;
+            if (!moe_kernels_cost(kernels, *name, (MoeKernelPart)part, &cost))
+                continue;
+            const char *sources = moe_kernels_sources(kernels, *name);
+            g_string_append_printf(text, "kernel %s, %s\n", *name, parts[part]);
+            add_line(text, "  startup", "%-14s %s",
+                     moe_units_format(cost.startup, MOE_UNIT_TIME, times[0]),
+                     part == MOE_KERNEL_DISPATCH && sources != NULL ? sources : "");
+            add_line(text, "  per peer, per token", "%s, %s",
+                     moe_units_format(cost.message, MOE_UNIT_TIME, times[1]),
+                     moe_units_format(cost.token, MOE_UNIT_TIME, times[2]));
+            if (cost.sms > 0)
+                add_line(text, "  multiprocessors", "%" G_GINT64_FORMAT, cost.sms);
+        }
+    }
+}
+
 /* @format: NULL for the summary, or the platform file for a simulator's own tools. @nodes: where the
  * file does not say. */
 static gboolean show_topology(const char *path, int nodes, const char *format, GString *text,
                               GError **error)
 {
     g_autoptr(MoeTopology) t = moe_topology_load(path, nodes, error);
-    if (t == NULL)
+    g_autoptr(MoeKernels) kernels = t != NULL ? moe_kernels_read(t, error) : NULL;
+    if (kernels == NULL)
         return FALSE;
     if (format != NULL) {
         if (!moe_topology_check_platform(t, error))
@@ -213,6 +238,7 @@ static gboolean show_topology(const char *path, int nodes, const char *format, G
         add_gpu(&group->gpu, text);
     }
     add_fabrics(t, text);
+    add_kernels(kernels, text);
     return TRUE;
 }
 
@@ -329,11 +355,12 @@ static gboolean show_run(const char *path, GString *text, GError **error)
 
 /* --- what is it? ----------------------------------------------------------------------------- */
 
-enum { MODEL, TOPOLOGY, GPU, SCENARIO, SYNTHETIC, TRACE, RUN, N_KINDS };
+enum { MODEL, TOPOLOGY, KERNELS, GPU, SCENARIO, SYNTHETIC, TRACE, RUN, N_KINDS };
 
 static const Kind kinds[N_KINDS] = {
     [MODEL] = {"model", moe_model_fields, show_model},
     [TOPOLOGY] = {"topology", moe_topology_fields, NULL},
+    [KERNELS] = {"kernels", moe_kernel_fields, NULL},
     [GPU] = {"gpu", moe_gpu_fields, show_gpu},
     [SCENARIO] = {"scenario", moe_scenario_fields, show_scenario},
     [SYNTHETIC] = {"synthetic", moe_synth_fields, NULL},
@@ -415,7 +442,8 @@ static gboolean run(MoeCli *cli, GError **error)
     int nodes = MOE_CLI_UNSET;
     const GOptionEntry entries[] = {
         {"keys", 0, 0, G_OPTION_ARG_NONE, &keys,
-         "List the keys of a kind of file: model, topology, gpu, scenario, synthetic", NULL},
+         "List the keys of a kind of file: model, topology, kernels, gpu, scenario, synthetic",
+         NULL},
         {"export", 0, 0, G_OPTION_ARG_STRING, &export_option,
          "Print a topology as a platform file: simgrid", "FORMAT"},
         {"nodes", 0, 0, G_OPTION_ARG_INT, &nodes,
