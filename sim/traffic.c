@@ -42,24 +42,56 @@ static void clear(gint64 *counts, gint64 n)
     memset(counts, 0, (gsize)n * sizeof(*counts));
 }
 
-/* The last token of a home rank that went to each rank and to each node. */
+/* Where an expert's pairs go, in one load; and the last token of the home, counted from 1, that went
+ * to each rank and node. */
 typedef struct {
-    gint64 *rank, *node;
-} Last;
+    guint32 *rank_of, *node_of;     /* [experts] */
+    guint32 *last_rank, *last_node; /* [ranks], [nodes] */
+    gboolean distinct;              /* no rank holds two experts, so a token's ranks all differ */
+} Counting;
 
-static void count_token(MoeTraffic *traffic, const MoePlacement *placement, gint64 home,
-                        gint64 token, guint16 expert, const Last *last)
+static Counting counting_new(const MoeTraffic *traffic, const MoePlacement *placement)
 {
-    guint32 to = placement->rank_of[expert], node = traffic->node_of[to];
-    traffic->chosen[home * traffic->n_experts + expert]++;
-    if (last->rank[to] == token)
-        return;
-    last->rank[to] = token;
-    traffic->unique[home * traffic->n_ranks + to]++;
-    if (last->node[node] == token)
-        return;
-    last->node[node] = token;
-    traffic->nodes[home * traffic->n_nodes + node]++;
+    Counting c = {
+        .rank_of = placement->rank_of,
+        .node_of = g_new(guint32, traffic->n_experts),
+        .last_rank = g_new0(guint32, traffic->n_ranks),
+        .last_node = g_new(guint32, traffic->n_nodes),
+        .distinct = TRUE,
+    };
+    for (gint64 e = 0; e < traffic->n_experts; e++) {
+        c.node_of[e] = traffic->node_of[c.rank_of[e]];
+        c.distinct = c.distinct && c.last_rank[c.rank_of[e]]++ == 0;
+    }
+    return c;
+}
+
+static void counting_clear(Counting *c)
+{
+    g_free(c->node_of);
+    g_free(c->last_rank);
+    g_free(c->last_node);
+}
+
+/* The experts that token number @i of the step reaches: in place, or gathered in @kept. */
+static const guint16 *reached(MoeTraffic *traffic, const MoeTrace *trace,
+                              const MoeTraceLayer *layer, gint64 token, gint64 i, gboolean balanced,
+                              guint16 *kept, gint64 *n_out)
+{
+    gint64 n, first = moe_trace_pairs(trace, layer, token, &n), left = 0;
+    traffic->total += n;
+    *n_out = n;
+    if (!balanced && layer->dropped == NULL)
+        return layer->experts + first;
+    for (gint64 j = 0; j < n; j++) {
+        if (layer->dropped != NULL && layer->dropped[first + j] != 0)
+            continue;
+        kept[left++] = balanced ? moe_synth_balanced(i, j, trace->n_experts, trace->top_k)
+                                : layer->experts[first + j];
+    }
+    traffic->dropped += n - left;
+    *n_out = left;
+    return kept;
 }
 
 /* What follows from the pairs by home and expert. */
@@ -83,32 +115,42 @@ void moe_traffic_count(MoeTraffic *traffic, const MoeTrace *trace, const MoeTrac
                        const MoeAssignment *assignment, const MoePlacement *placement,
                        gboolean balanced)
 {
-    gint64 R = traffic->n_ranks, N = traffic->n_nodes;
-    g_autofree gint64 *last = g_new(gint64, R + N);
-    const Last lasts = {last, last + R};
-    for (gint64 r = 0; r < R + N; r++)
-        last[r] = -1;
-    clear(traffic->chosen, R * traffic->n_experts);
+    gint64 R = traffic->n_ranks, N = traffic->n_nodes, E = traffic->n_experts;
+    Counting c = counting_new(traffic, placement);
+    guint16 kept[MOE_TRACE_MOST_K];
+    clear(traffic->chosen, R * E);
     clear(traffic->unique, R * R);
     clear(traffic->nodes, R * N);
     traffic->dropped = 0;
     traffic->total = 0;
     for (gint64 home = 0; home < R; home++) {
-        for (gint64 i = assignment->first[home]; i < assignment->first[home + 1]; i++) {
-            gint64 n, pair = moe_trace_pairs(trace, layer, assignment->tokens[i], &n);
-            traffic->total += n;
+        gint64 *chosen = traffic->chosen + home * E, *unique = traffic->unique + home * R,
+               *nodes = traffic->nodes + home * N;
+        gint64 first = assignment->first[home], tokens = assignment->first[home + 1] - first;
+        memset(c.last_rank, 0, (gsize)R * sizeof(*c.last_rank));
+        memset(c.last_node, 0, (gsize)N * sizeof(*c.last_node));
+        for (guint32 t = 1; t <= tokens; t++) {
+            gint64 n, i = first + t - 1;
+            const guint16 *experts =
+                reached(traffic, trace, layer, assignment->tokens[i], i, balanced, kept, &n);
             for (gint64 j = 0; j < n; j++) {
-                if (layer->dropped != NULL && layer->dropped[pair + j] != 0) {
-                    traffic->dropped++;
-                    continue;
-                }
-                guint16 expert = balanced ? moe_synth_balanced(i, j, trace->n_experts, trace->top_k)
-                                          : layer->experts[pair + j];
-                count_token(traffic, placement, home, i, expert, &lasts);
+                guint16 e = experts[j];
+                guint32 node = c.node_of[e];
+                chosen[e]++;
+                nodes[node] += c.last_node[node] != t;
+                c.last_node[node] = t;
+            }
+            for (gint64 j = 0; j < n && !c.distinct; j++) {
+                guint32 to = c.rank_of[experts[j]];
+                unique[to] += c.last_rank[to] != t;
+                c.last_rank[to] = t;
             }
         }
     }
+    counting_clear(&c);
     sum_up(traffic, placement);
+    if (c.distinct)
+        memcpy(traffic->unique, traffic->pairs, (gsize)(R * R) * sizeof(*traffic->unique));
 }
 
 gint64 moe_traffic_received(const MoeTraffic *traffic, const MoePlacement *placement, gint64 rank)

@@ -200,43 +200,48 @@ END_TEST
 
 /* --- traffic --------------------------------------------------------------------------------- */
 
-/* Counted again, the slow way, from the definition. */
+/* Counted again, the slow way, from the definition; with two experts per rank, and with one. */
 START_TEST(traffic_is_counted_from_the_trace)
 {
+    const gint64 R = _i == 0 ? 8 : 16, own = 16 / R;
     g_autoptr(MoeScenario) s = scenario("{synthetic: {kind: zipf, tokens: 333, seed: 5}}", "");
-    g_autoptr(GPtrArray) steps = steps_of(s);
     g_autoptr(GError) error = NULL;
-    g_autoptr(MoePlacement) placement = moe_placement_new(0, 16, 8, &error);
-    const guint32 node_of[] = {0, 0, 0, 1, 1, 1, 2, 2};
-    g_autoptr(MoeTraffic) traffic = moe_traffic_new(8, 16, node_of);
-    const MoeAssignment *a = steps->pdata[0];
+    g_autoptr(MoePlacement) placement = moe_placement_new(0, 16, R, &error);
+    const guint32 node_of[] = {0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 1, 1, 0, 0, 1, 2};
+    g_autoptr(MoeTraffic) traffic = moe_traffic_new(R, 16, node_of);
+    gint64 first[17], tokens[333];
+    for (gint64 r = 0; r <= R; r++)
+        first[r] = r * 333 / R;
+    for (gint64 i = 0; i < 333; i++)
+        tokens[i] = i * 5 % 333;
+    const MoeAssignment a = {R, first, tokens};
     const MoeTraceLayer *layer = &s->trace->layers[1];
-    moe_traffic_count(traffic, s->trace, layer, a, placement, FALSE);
+    moe_traffic_count(traffic, s->trace, layer, &a, placement, FALSE);
     ck_assert(moe_traffic_check(traffic, &error));
     gint64 remote = 0;
-    for (gint64 from = 0; from < 8; from++) {
-        for (gint64 to = 0; to < 8; to++) {
+    for (gint64 from = 0; from < R; from++) {
+        for (gint64 to = 0; to < R; to++) {
             gint64 pairs = 0, unique = 0;
-            for (gint64 i = a->first[from]; i < a->first[from + 1]; i++) {
+            for (gint64 i = first[from]; i < first[from + 1]; i++) {
                 gint64 hits = 0;
                 for (gint64 j = 0; j < 4; j++)
-                    hits += layer->experts[a->tokens[i] * 4 + j] / 2 == to;
+                    hits += layer->experts[tokens[i] * 4 + j] / own == to;
                 pairs += hits;
                 unique += hits > 0;
             }
-            ck_assert_int_eq(traffic->pairs[from * 8 + to], pairs);
-            ck_assert_int_eq(traffic->unique[from * 8 + to], unique);
+            ck_assert_int_eq(traffic->pairs[from * R + to], pairs);
+            ck_assert_int_eq(traffic->unique[from * R + to], unique);
             remote += from != to ? pairs : 0;
         }
         for (gint64 node = 0; node < 3; node++) {
-            gint64 tokens = 0;
-            for (gint64 i = a->first[from]; i < a->first[from + 1]; i++) {
+            gint64 hits = 0;
+            for (gint64 i = first[from]; i < first[from + 1]; i++) {
                 gboolean hit = FALSE;
                 for (gint64 j = 0; j < 4; j++)
-                    hit |= node_of[layer->experts[a->tokens[i] * 4 + j] / 2] == node;
-                tokens += hit;
+                    hit |= node_of[layer->experts[tokens[i] * 4 + j] / own] == node;
+                hits += hit;
             }
-            ck_assert_int_eq(traffic->nodes[from * 3 + node], tokens);
+            ck_assert_int_eq(traffic->nodes[from * 3 + node], hits);
         }
     }
     ck_assert_int_eq(traffic->total, 333 * 4);
@@ -348,7 +353,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, context_counts_keys);
     tcase_add_loop_test(tests, what_does_not_fit_is_refused, 0, (int)G_N_ELEMENTS(too_few));
     tcase_add_test(tests, a_trace_may_start_again);
-    tcase_add_test(tests, traffic_is_counted_from_the_trace);
+    tcase_add_loop_test(tests, traffic_is_counted_from_the_trace, 0, 2);
     tcase_add_test(tests, bytes_follow_from_dtype_and_direction);
     tcase_add_test(tests, dropped_pairs_do_not_travel);
     tcase_add_test(tests, programs_have_the_phases_in_order);
