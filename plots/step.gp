@@ -7,19 +7,19 @@
 set datafile separator ","
 csv = run . "/layers.csv"
 
-phases = "attention router dispatch shared experts combine dense head"
-array label[8] = ["attention", "router", "dispatch", "shared experts", "experts", "combine", \
-                  "dense FFN", "LM head"]
-array color[8] = ["#08306b", "#525252", "#e6550d", "#ffffff", "#9ecae1", "#fdd0a2", "#969696", "#f0f0f0"]
-order(name) = sum [i = 1:8] (word(phases, i) eq name ? i : 0)
+phases = "attention router dispatch shared experts combine dense head collective"
+array label[9] = ["attention", "router", "dispatch", "shared experts", "experts", "combine", \
+                  "dense FFN", "LM head", "collective"]
+array color[9] = ["#08306b", "#525252", "#e6550d", "#ffffff", "#9ecae1", "#fdd0a2", "#969696", "#f0f0f0", "#3182bd"]
+order(name) = sum [i = 1:9] (word(phases, i) eq name ? i : 0)
 
 # What is outside of the blocks is drawn behind the last one.
 stats csv using 2 skip 1 nooutput
 blocks = STATS_max + 1
 place(layer) = layer < 0 ? blocks : layer
 
-array used[8]
-do for [i = 1:8] {
+array used[9]
+do for [i = 1:9] {
     stats csv using (order(strcol(3)) == i ? $6 : 0) skip 1 nooutput
     used[i] = STATS_sum > 0
 }
@@ -40,7 +40,7 @@ set key outside top center horizontal Left reverse samplen 1.5 width 1 spacing 1
 
 # Bars of phases 1 ... i together, drawn over each other from all of them down to the first; the legend
 # comes first, in the order of the stack.
-plot for [i = 1:8] NaN with boxes fc rgb color[i] title (used[i] ? label[i] : ""), \
-    for [j = 1:8] csv \
-        using (place($2)):(used[9 - j] && order(strcol(3)) <= 9 - j ? $6 * 1e6 : 0) skip 1 \
-        smooth frequency with boxes fc rgb color[9 - j] notitle
+plot for [i = 1:9] NaN with boxes fc rgb color[i] title (used[i] ? label[i] : ""), \
+    for [j = 1:9] csv \
+        using (place($2)):(used[10 - j] && order(strcol(3)) <= 10 - j ? $6 * 1e6 : 0) skip 1 \
+        smooth frequency with boxes fc rgb color[10 - j] notitle

@@ -7,16 +7,18 @@
 set datafile separator ","
 csv = run . "/ranks.csv"
 
-phases = "attention router dispatch shared experts combine dense head"
-array label[8] = ["attention", "router", "dispatch", "shared experts", "experts", "combine", \
-                  "dense FFN", "LM head"]
-array color[8] = ["#08306b", "#525252", "#e6550d", "#ffffff", "#9ecae1", "#fdd0a2", "#969696", "#f0f0f0"]
-order(name) = sum [i = 1:8] (word(phases, i) eq name ? i : 0)
+phases = "attention router dispatch shared experts combine dense head collective"
+array label[9] = ["attention", "router", "dispatch", "shared experts", "experts", "combine", \
+                  "dense FFN", "LM head", "collective"]
+array color[9] = ["#08306b", "#525252", "#e6550d", "#ffffff", "#9ecae1", "#fdd0a2", "#969696", "#f0f0f0", "#3182bd"]
+order(name) = sum [i = 1:9] (word(phases, i) eq name ? i : 0)
 
 dash = strstrt(blocks, "-")
 from = int(dash > 0 ? blocks[1:dash - 1] : blocks)
 to = int(dash > 0 ? blocks[dash + 1:*] : blocks)
-wanted(step, layer) = step == 0 && layer >= from && layer <= to
+stats csv using 2 skip 1 nooutput
+blockless = STATS_max < 0 # a collective alone
+wanted(step, layer) = step == 0 && (blockless || layer >= from && layer <= to)
 
 stats csv using 4 skip 1 nooutput
 ranks = STATS_max + 1
@@ -25,15 +27,15 @@ begin = STATS_records > 0 ? STATS_min : 0
 stats csv using (wanted($1, $2) ? $6 * 1e6 : NaN) skip 1 nooutput
 end = STATS_records > 0 ? STATS_max : 1
 
-array used[8]
-do for [i = 1:8] {
+array used[9]
+do for [i = 1:9] {
     stats csv using (wanted($1, $2) && order(strcol(3)) == i ? $6 - $5 : 0) skip 1 nooutput
     used[i] = STATS_sum > 0
 }
 
 set style fill solid 1.0 border rgb "black"
 set border 3 lw 0.7
-set xlabel sprintf("time (µs), blocks %d to %d of the first step", from, to) offset 0, 0.4
+set xlabel blockless ? "time (µs)" : sprintf("time (µs), blocks %d to %d of the first step", from, to) offset 0, 0.4
 set ylabel "GPU" offset 0.8
 set xrange [begin:end]
 set yrange [ranks - 0.5:-0.5]
@@ -43,8 +45,8 @@ set key outside top center horizontal Left reverse samplen 1.5 width 1 spacing 1
 
 height = 0.42
 edge = ranks > 16 ? 0 : 0.3
-plot for [i = 1:8] NaN with boxes fc rgb color[i] lw 0.5 title (used[i] ? label[i] : ""), \
-    for [i = 1:8] csv \
+plot for [i = 1:9] NaN with boxes fc rgb color[i] lw 0.5 title (used[i] ? label[i] : ""), \
+    for [i = 1:9] csv \
         using (wanted($1, $2) && order(strcol(3)) == i && $6 > $5 ? ($5 + $6) * 0.5e6 : NaN):4: \
               ($5 * 1e6):($6 * 1e6):($4 - height):($4 + height) skip 1 \
         with boxxyerror fc rgb color[i] lw edge notitle

@@ -218,7 +218,7 @@ static void add_differences(const MoeTopology *topology, JsonBuilder *b)
 static void add_scenario(const MoeScenario *s, JsonBuilder *b)
 {
     begin(b, "scenario");
-    moe_fields_to_json(moe_scenario_fields, &s->file, b);
+    moe_fields_to_json(s->fields, &s->file, b);
     begin(b, "topology");
     moe_fields_to_json(moe_topology_fields, &s->topology->file, b);
     add_differences(s->topology, b);
@@ -236,6 +236,8 @@ static void add_scenario(const MoeScenario *s, JsonBuilder *b)
 static gboolean add_inputs(const MoeScenario *s, JsonBuilder *b, GError **error)
 {
     const MoeTrace *trace = s->trace;
+    if (trace == NULL)
+        return TRUE;
     begin(b, "inputs");
     if (s->trace_path != NULL) {
         g_autofree char *digest = moe_file_digest(s->trace_path, error);
@@ -320,6 +322,8 @@ gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force, G
     if (!moe_folder_prepare(path, force, error))
         return FALSE;
     for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+        if (files[i].fill == fill_experts && run->scenario->model == NULL)
+            continue;
         g_autofree char *file = g_build_filename(path, files[i].name, NULL);
         MoeWriter *writer = moe_writer_new(file, force, error);
         if (writer == NULL)

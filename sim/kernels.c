@@ -3,6 +3,7 @@
 #include "sim/kernels.h"
 
 #include "sim/alltoall.h"
+#include "sim/collective.h"
 
 #include <math.h>
 
@@ -24,7 +25,8 @@ struct MoeKernels {
 };
 
 /* Who names kernels. */
-static const char *const *(*const name_lists[])(void) = {moe_alltoall_names};
+static const char *const *(*const name_lists[])(void) = {moe_alltoall_names,
+                                                         moe_collective_kernels};
 
 #define COST(part)                                                                                 \
     {"startup",                                                                                    \

@@ -7,6 +7,7 @@
  *   at the end:   LM head (the last token of each sequence in prefill, every token in decode)
  *
  * Phase transfer: dispatch | combine of every block with experts, nothing else.
+ * A scenario with a collective is that collective alone.
  */
 #ifndef MOE_SIM_LOWER_H
 #define MOE_SIM_LOWER_H
@@ -27,8 +28,8 @@ typedef struct {
 
 typedef struct {
     MoePrograms *programs;
-    MoePlacement *placement;
-    GArray *loads; /* MoeBlockLoad, by step and block */
+    MoePlacement *placement; /* NULL: a collective alone */
+    GArray *loads;           /* MoeBlockLoad, by step and block */
     MoeCost cost;
 } MoeLowered;
 

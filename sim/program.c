@@ -4,8 +4,8 @@
 
 const char *moe_phase_name(MoePhase phase)
 {
-    static const char *const names[] = {"attention", "router",  "dispatch", "experts",
-                                        "shared",    "combine", "dense",    "head"};
+    static const char *const names[] = {"attention", "router", "dispatch", "experts",   "shared",
+                                        "combine",   "dense",  "head",     "collective"};
     return names[phase];
 }
 

@@ -19,6 +19,7 @@ typedef enum {
     MOE_PHASE_COMBINE,
     MOE_PHASE_DENSE,
     MOE_PHASE_HEAD,
+    MOE_PHASE_COLLECTIVE,
     MOE_PHASE_COUNT
 } MoePhase;
 

@@ -3,6 +3,7 @@
 #include "sim/report.h"
 
 #include "sim/base/text.h"
+#include "sim/collective.h"
 
 #include <math.h>
 
@@ -17,6 +18,19 @@ static double layer_seconds(const MoeResult *result, int layer)
     return seconds;
 }
 
+/* "2 x 8 h100-sxm". Free with g_free(). */
+static char *list_gpus(const MoeScenario *s)
+{
+    GString *gpus = g_string_new(NULL);
+    for (guint g = 0; g < s->topology->groups->len; g++) {
+        const MoeGroup *group = &g_array_index(s->topology->groups, MoeGroup, g);
+        g_string_append_printf(gpus, "%s%" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " %s",
+                               g > 0 ? " + " : "", group->file.nodes, group->file.gpus_per_node,
+                               group->gpu.name);
+    }
+    return g_string_free(gpus, FALSE);
+}
+
 static void add_head(const MoeRun *run, GString *text)
 {
     const MoeScenario *s = run->scenario;
@@ -27,18 +41,12 @@ static void add_head(const MoeRun *run, GString *text)
     moe_units_format_count(n, tokens);
     static const char *const kinds[] = {"prefill", "decode", "all-to-alls alone"};
     g_autofree char *name = moe_text_printable(s->file.name, FALSE);
-    g_autoptr(GString) gpus = g_string_new(NULL);
-    for (guint g = 0; g < s->topology->groups->len; g++) {
-        const MoeGroup *group = &g_array_index(s->topology->groups, MoeGroup, g);
-        g_string_append_printf(gpus, "%s%" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " %s",
-                               g > 0 ? " + " : "", group->file.nodes, group->file.gpus_per_node,
-                               group->gpu.name);
-    }
+    g_autofree char *gpus = list_gpus(s);
     g_string_append_printf(text,
                            "%s: %s, %s of %s tokens per step, EP %" G_GINT64_FORMAT
                            " on %s (%s)\nrouting: %s, %s\n\n",
                            name, s->model->name, kinds[s->file.phase.kind], tokens, s->n_ranks,
-                           s->topology->file.name, gpus->str, s->trace->model, s->trace->router);
+                           s->topology->file.name, gpus, s->trace->model, s->trace->router);
 }
 
 static void add_cell(GString *text, double seconds)
@@ -146,14 +154,44 @@ static void add_busiest(const MoeRun *run, GString *text)
                            link->name, bytes, rate, 100 * most / run->result->seconds);
 }
 
+static void add_collective(const MoeRun *run, GString *text)
+{
+    const MoeScenario *s = run->scenario;
+    MoeOperation operation = (MoeOperation)s->file.collective.operation;
+    double bytes = s->file.collective.bytes, seconds = run->result->seconds;
+    char size[MOE_UNITS_TEXT], time[MOE_UNITS_TEXT], rate[MOE_UNITS_TEXT], bus[MOE_UNITS_TEXT];
+    g_autofree char *name = moe_text_printable(s->file.name, FALSE);
+    g_autofree char *gpus = list_gpus(s);
+    gint64 messages = 0;
+    for (gint64 r = 0; r < s->n_ranks; r++)
+        messages += run->lowered->programs->ranks[r].sends->len;
+    moe_units_format(bytes, MOE_UNIT_BYTES, size);
+    g_string_append_printf(text, "%s: %s of %s by %s, %" G_GINT64_FORMAT " GPUs on %s (%s)\n\n",
+                           name, moe_operation_names()[operation], size,
+                           s->file.collective.algorithm, s->n_ranks, s->topology->file.name, gpus);
+    moe_units_format(seconds, MOE_UNIT_TIME, time);
+    moe_units_format(seconds > 0 ? bytes / seconds : 0, MOE_UNIT_RATE, rate);
+    moe_units_format(seconds > 0 ? bytes / seconds * moe_operation_bus_factor(operation, s->n_ranks)
+                                 : 0,
+                     MOE_UNIT_RATE, bus);
+    g_string_append_printf(text, "%12s  %16s  %14s  %8s  %10s\n", "time", "bytes / time",
+                           "bus bandwidth", "rounds", "messages");
+    g_string_append_printf(text, "%12s  %16s  %14s  %8u  %10" G_GINT64_FORMAT "\n\n", time, rate,
+                           bus, run->lowered->programs->ranks[0].ops->len, messages);
+}
+
 void moe_report(const MoeRun *run, gboolean verbose, GString *text)
 {
-    add_head(run, text);
-    add_table(run, text);
-    if (run->control != NULL)
-        add_imbalance(run, text);
-    else
-        g_string_append_c(text, '\n');
+    if (moe_scenario_is_collective(run->scenario)) {
+        add_collective(run, text);
+    } else {
+        add_head(run, text);
+        add_table(run, text);
+        if (run->control != NULL)
+            add_imbalance(run, text);
+        else
+            g_string_append_c(text, '\n');
+    }
     add_busiest(run, text);
     for (int i = 0; run->assumptions[i] != NULL; i++)
         if (verbose || g_str_has_prefix(run->assumptions[i], "the weights do NOT fit"))

@@ -72,15 +72,20 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
     const MoeScenarioFile *file = &s->file;
     const MoeTopology *topology = s->topology;
     gboolean computes = file->phase.kind != MOE_STEP_TRANSFER;
+    if (s->n_ranks < topology->n_gpus)
+        assume(list,
+               "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs take part; the others are idle",
+               s->n_ranks, topology->n_gpus);
+    if (moe_scenario_is_collective(s)) {
+        assume(list, "not priced: the adding up of a reduction, copies inside of a GPU");
+        g_ptr_array_add(list, NULL);
+        return (char **)g_ptr_array_free(list, FALSE);
+    }
     assume(list, computes ? "nothing overlaps: a rank computes or communicates, never both"
                           : "the all-to-alls alone: nothing is computed");
     assume(list, "not priced: embedding rows, sampling, the routing metadata (expert ids and "
                  "weights) on the "
                  "wire, allocation, scheduling between steps");
-    if (s->n_ranks < topology->n_gpus)
-        assume(list,
-               "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs take part; the others are idle",
-               s->n_ranks, topology->n_gpus);
     if (file->phase.repeat)
         assume(list, "the trace starts again when it ends: some tokens count more than once");
     if (s->trace->weights[0] == '\0')
@@ -114,7 +119,7 @@ MoeRun *moe_run(const MoeScenario *scenario, MoeProgress *progress, GError **err
     run->scenario = scenario;
     if (!simulate(scenario, FALSE, progress, &run->lowered, &run->result, error))
         return NULL;
-    if (scenario->file.control == MOE_CONTROL_BALANCED &&
+    if (scenario->file.control == MOE_CONTROL_BALANCED && !moe_scenario_is_collective(scenario) &&
         !simulate(scenario, TRUE, progress, &run->control_lowered, &run->control, error)) {
         g_prefix_error(error, "balanced control: ");
         return NULL;

@@ -6,6 +6,7 @@
 #include "sim/base/file.h"
 #include "sim/base/preset.h"
 #include "sim/base/yaml.h"
+#include "sim/collective.h"
 #include "sim/engine.h"
 #include "sim/placement.h"
 #include "workloads/synth.h"
@@ -101,12 +102,53 @@ const MoeField moe_scenario_fields[] = {
     {NULL},
 };
 
+static const MoeField collective_fields[] = {
+    {"operation", MOE_FIELD_CHOICE, INNER(collective, operation), .choices = moe_operation_names,
+     .doc = "what the ranks do together"},
+    {"algorithm", MOE_FIELD_STRING, INNER(collective, algorithm), "",
+     .doc = "ring, tree, hierarchical, direct; all-to-all: those of dispatch"},
+    {"bytes", MOE_FIELD_QUANTITY, INNER(collective, bytes), .unit = MOE_UNIT_BYTES, .min = 1,
+     .max = 1e15, .doc = "of the whole buffer, as nccl-tests count"},
+    {"root", MOE_FIELD_INT, INNER(collective, root), "0", .min = 0, .max = 1 << 16,
+     .doc = "broadcast, send-receive: the rank that has the buffer"},
+    {"to", MOE_FIELD_INT, INNER(collective, to), "", .min = 0, .max = 1 << 16,
+     .doc = "send-receive, direct: the rank that gets it; the last if unset"},
+    {"chunk", MOE_FIELD_QUANTITY, INNER(collective, chunk), "512KiB", .unit = MOE_UNIT_BYTES,
+     .min = 1, .max = 1e15, .doc = "trees, broadcasts: what is passed on at once"},
+    {NULL},
+};
+
+static const MoeField ranks_fields[] = {
+    {"ranks", MOE_FIELD_INT, INNER(plan, expert), "", .min = 1, .max = 1 << 16,
+     .doc = "GPUs that take part; all if unset"},
+    {NULL},
+};
+
+const MoeField moe_collective_fields[] = {
+    {"name", MOE_FIELD_STRING, AT(name), "",
+     .doc = "what reports call it; the file's name if unset"},
+    {"collective", MOE_FIELD_MAP, AT(collective), .fields = collective_fields,
+     .shorthand = "operation"},
+    {"topology", MOE_FIELD_NODE, AT(topology),
+     .doc = "a preset or file, or a map (--keys topology)"},
+    {"plan", MOE_FIELD_MAP, AT(plan), .fields = ranks_fields, .shorthand = "ranks"},
+    {"network", MOE_FIELD_MAP, AT(network), .fields = network_fields, .shorthand = "sharing"},
+    {NULL},
+};
+
 /* Which key a scalar stands for when --set goes below it. */
 static const char *shorthand(const char *path)
 {
     if (strcmp(path, "topology") == 0)
         return "preset";
     return moe_fields_shorthand(moe_scenario_fields, path);
+}
+
+static const char *collective_shorthand(const char *path)
+{
+    return strcmp(path, "plan") == 0         ? "ranks"
+           : strcmp(path, "collective") == 0 ? "operation"
+                                             : shorthand(path);
 }
 
 static MoeNode *read_tree(const char *path, const char *const *set, GError **error)
@@ -118,8 +160,9 @@ static MoeNode *read_tree(const char *path, const char *const *set, GError **err
         moe_node_fail(root, error, "a scenario is a map of keys and values");
         return NULL;
     }
+    gboolean collective = moe_node_get(root, "collective") != NULL;
     for (; set != NULL && *set != NULL; set++)
-        if (!moe_node_set(root, *set, shorthand, error))
+        if (!moe_node_set(root, *set, collective ? collective_shorthand : shorthand, error))
             return NULL;
     return g_steal_pointer(&root);
 }
@@ -163,9 +206,10 @@ static gboolean load_topology(MoeScenario *s, const char *dir, GError **error)
     s->n_ranks = ranks > 0 ? ranks : s->topology->n_gpus;
     if (s->n_ranks > s->topology->n_gpus)
         return moe_node_fail(s->root, error,
-                             "plan: expert: %" G_GINT64_FORMAT " ranks on %" G_GINT64_FORMAT
+                             "plan: %s: %" G_GINT64_FORMAT " ranks on %" G_GINT64_FORMAT
                              " GPUs; add nodes (topology.nodes) or take fewer ranks",
-                             s->n_ranks, s->topology->n_gpus);
+                             moe_scenario_is_collective(s) ? "ranks" : "expert", s->n_ranks,
+                             s->topology->n_gpus);
     return TRUE;
 }
 
@@ -302,10 +346,49 @@ static gboolean load_trace_model(MoeScenario *s, GError **error)
     return s->model != NULL;
 }
 
+/* A key of "collective" or, where it is not given, the map itself. */
+static const MoeNode *collective_node(const MoeScenario *s, const char *key)
+{
+    const MoeNode *map = moe_node_get(s->root, "collective"), *node = moe_node_get(map, key);
+    return node != NULL ? node : map;
+}
+
+static gboolean check_rank(const MoeScenario *s, const char *key, gint64 rank, GError **error)
+{
+    if (rank < s->n_ranks)
+        return TRUE;
+    return moe_node_fail(collective_node(s, key), error,
+                         "collective: %s: %" G_GINT64_FORMAT " is none of the %" G_GINT64_FORMAT
+                         " ranks; write 0 to %" G_GINT64_FORMAT,
+                         key, rank, s->n_ranks, s->n_ranks - 1);
+}
+
+/* Fills in what depends on the operation and the number of ranks. */
+static gboolean check_collective(MoeScenario *s, GError **error)
+{
+    const char *operation = moe_operation_names()[s->file.collective.operation];
+    g_autofree const char **known =
+        moe_collective_algorithms((MoeOperation)s->file.collective.operation);
+    if (s->file.collective.algorithm == NULL)
+        s->file.collective.algorithm = g_strdup(known[0]);
+    if (!g_strv_contains(known, s->file.collective.algorithm)) {
+        g_autofree char *all = g_strjoinv(", ", (char **)known);
+        return moe_node_fail(collective_node(s, "algorithm"), error,
+                             "collective: algorithm: '%s' is none that does %s; write one of %s",
+                             s->file.collective.algorithm, operation, all);
+    }
+    if (collective_node(s, "to") == moe_node_get(s->root, "collective"))
+        s->file.collective.to = s->n_ranks - 1;
+    return check_rank(s, "root", s->file.collective.root, error) &&
+           check_rank(s, "to", s->file.collective.to, error);
+}
+
 static gboolean load_parts(MoeScenario *s, MoeProgress *progress, GError **error)
 {
     g_autofree char *dir = g_path_get_dirname(s->path);
-    if (!moe_fields_read(moe_scenario_fields, s->root, s->path, &s->file, error))
+    s->fields =
+        moe_node_get(s->root, "collective") != NULL ? moe_collective_fields : moe_scenario_fields;
+    if (!moe_fields_read(s->fields, s->root, s->path, &s->file, error))
         return FALSE;
     if (s->file.name == NULL) {
         s->file.name = g_path_get_basename(s->path);
@@ -313,6 +396,8 @@ static gboolean load_parts(MoeScenario *s, MoeProgress *progress, GError **error
         if (dot != NULL)
             *dot = '\0';
     }
+    if (moe_scenario_is_collective(s))
+        return load_topology(s, dir, error) && check_collective(s, error);
     if (!load_model(s, dir, error) || !load_topology(s, dir, error) ||
         !load_routing(s, dir, progress, error))
         return FALSE;
@@ -334,7 +419,8 @@ void moe_scenario_free(MoeScenario *scenario)
 {
     if (scenario == NULL)
         return;
-    moe_fields_clear(moe_scenario_fields, &scenario->file);
+    if (scenario->fields != NULL)
+        moe_fields_clear(scenario->fields, &scenario->file);
     moe_node_free(scenario->root);
     g_free(scenario->path);
     g_free(scenario->trace_path);

@@ -2,7 +2,8 @@
  *
  * Layer: sim. Written in YAML; every key has a default but model (or a trace that names one),
  * routing and topology. Phase transfer with synthetic routing needs no model: the routing says what
- * is sent. Paths are relative to the scenario's folder.
+ * is sent. A scenario with the key "collective" has neither. Paths are relative to the scenario's
+ * folder.
  */
 #ifndef MOE_SIM_SCENARIO_H
 #define MOE_SIM_SCENARIO_H
@@ -45,22 +46,36 @@ typedef struct {
         int sharing; /* of engine.h */
     } network;
     int control;
+    struct {
+        int operation;   /* MoeOperation */
+        char *algorithm; /* NULL: the operation's first */
+        double bytes, chunk;
+        gint64 root, to; /* to -1: not given */
+    } collective;
 } MoeScenarioFile;
 
-extern const MoeField moe_scenario_fields[];
+/* The keys of a scenario; of one with the key "collective", which simulates a collective alone. */
+extern const MoeField moe_scenario_fields[], moe_collective_fields[];
 
 /* A scenario with everything that it names loaded and found to fit together. */
 typedef struct {
     MoeScenarioFile file;
-    MoeNode *root;    /* the tree that file's nodes borrow from */
-    char *path;       /* of the scenario */
-    char *trace_path; /* NULL: the routing is synthetic */
-    MoeModel *model;
+    const MoeField *fields; /* that file was read by */
+    MoeNode *root;          /* the tree that file's nodes borrow from */
+    char *path;             /* of the scenario */
+    char *trace_path;       /* NULL: the routing is synthetic */
+    MoeModel *model;        /* NULL: a collective alone */
     MoeTopology *topology;
     MoeKernels *kernels; /* of the topology */
-    MoeTrace *trace;
-    gint64 n_ranks; /* GPUs that take part: plan.expert */
+    MoeTrace *trace;     /* NULL: a collective alone */
+    gint64 n_ranks;      /* GPUs that take part: plan.expert or plan.ranks */
 } MoeScenario;
+
+/* Whether it is a collective alone. */
+static inline gboolean moe_scenario_is_collective(const MoeScenario *scenario)
+{
+    return scenario->fields == moe_collective_fields;
+}
 
 /* Reads @path, applies the assignments @set ("plan.expert=64"; NULL-terminated or NULL), loads
  * model, topology and trace. Free with moe_scenario_free(). Errors: MOE_ERROR_INPUT,

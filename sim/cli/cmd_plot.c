@@ -157,11 +157,18 @@ static gboolean check_source(const Plot *plot, int figure, GError **error)
     return figure != TIMELINE || check_blocks(plot, extent.largest[1], error);
 }
 
+/* A collective alone has no experts. */
+static gboolean has_source(const Plot *plot, int figure)
+{
+    g_autofree char *path = g_build_filename(plot->run, sources[figure].csv, NULL);
+    return figure != LOAD || g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
 static gboolean draw_all(const MoeCli *cli, const Plot *plot, const char *figure,
                          const char *const *names, GError **error)
 {
     for (int f = 0; figures[f] != NULL; f++) {
-        if (figure != NULL && strcmp(figure, figures[f]) != 0)
+        if (figure != NULL ? strcmp(figure, figures[f]) != 0 : !has_source(plot, f))
             continue;
         if (!check_source(plot, f, error))
             return FALSE;

@@ -277,13 +277,15 @@ static gboolean show_scenario(const char *path, GString *text, GError **error)
         return FALSE;
     g_autoptr(JsonBuilder) builder = json_builder_new();
     json_builder_begin_object(builder);
-    moe_fields_to_json(moe_scenario_fields, &s->file, builder);
+    moe_fields_to_json(s->fields, &s->file, builder);
     json_builder_end_object(builder);
     g_autoptr(JsonNode) root = json_builder_get_root(builder);
     g_autofree char *json = moe_json_print(root);
     g_string_append_printf(text, "scenario %s, every key with its value:\n%s", path, json);
-    add_line(text, "model", "%s", s->model->path);
-    add_line(text, "routing", "%s", s->trace_path != NULL ? s->trace_path : s->trace->router);
+    if (s->model != NULL)
+        add_line(text, "model", "%s", s->model->path);
+    if (s->trace != NULL)
+        add_line(text, "routing", "%s", s->trace_path != NULL ? s->trace_path : s->trace->router);
     add_line(text, "topology", "%s, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs",
              s->topology->file.name, s->n_ranks, s->topology->n_gpus);
     return TRUE;
@@ -349,13 +351,14 @@ static gboolean show_run(const char *path, GString *text, GError **error)
     add_line(text, "time", "%s", moe_units_format(seconds, MOE_UNIT_TIME, buffer));
     if (!add_control(root, file, seconds, text, error))
         return FALSE;
-    add_line(text, "imbalance (max/mean)", "%.3f", imbalance);
+    if (!json_object_has_member(scenario, "collective"))
+        add_line(text, "imbalance (max/mean)", "%.3f", imbalance);
     return add_phases(phases, file, seconds, text, error);
 }
 
 /* --- what is it? ----------------------------------------------------------------------------- */
 
-enum { MODEL, TOPOLOGY, KERNELS, GPU, SCENARIO, SYNTHETIC, TRACE, RUN, N_KINDS };
+enum { MODEL, TOPOLOGY, KERNELS, GPU, SCENARIO, COLLECTIVE, SYNTHETIC, TRACE, RUN, N_KINDS };
 
 static const Kind kinds[N_KINDS] = {
     [MODEL] = {"model", moe_model_fields, show_model},
@@ -363,6 +366,7 @@ static const Kind kinds[N_KINDS] = {
     [KERNELS] = {"kernels", moe_kernel_fields, NULL},
     [GPU] = {"gpu", moe_gpu_fields, show_gpu},
     [SCENARIO] = {"scenario", moe_scenario_fields, show_scenario},
+    [COLLECTIVE] = {"collective", moe_collective_fields, NULL},
     [SYNTHETIC] = {"synthetic", moe_synth_fields, NULL},
     [TRACE] = {"trace", NULL, show_trace},
     [RUN] = {"run", NULL, show_run},
@@ -380,7 +384,7 @@ static int kind_of_yaml(const char *path, GError **error)
     g_autoptr(MoeNode) root = moe_yaml_load(path, error);
     if (root == NULL)
         return -1;
-    if (moe_node_get(root, "routing") != NULL)
+    if (moe_node_get(root, "routing") != NULL || moe_node_get(root, "collective") != NULL)
         return SCENARIO;
     if (moe_node_get(root, "peak") != NULL)
         return GPU;
@@ -442,7 +446,8 @@ static gboolean run(MoeCli *cli, GError **error)
     int nodes = MOE_CLI_UNSET;
     const GOptionEntry entries[] = {
         {"keys", 0, 0, G_OPTION_ARG_NONE, &keys,
-         "List the keys of a kind of file: model, topology, kernels, gpu, scenario, synthetic",
+         "List the keys of a kind of file: model, topology, kernels, gpu, scenario, collective, "
+         "synthetic",
          NULL},
         {"export", 0, 0, G_OPTION_ARG_STRING, &export_option,
          "Print a topology as a platform file: simgrid", "FORMAT"},

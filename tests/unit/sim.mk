@@ -1,6 +1,7 @@
 # Unit tests of topologies and sim.
 
 unit_programs += \
+	tests/unit/check_collective \
 	tests/unit/check_cost \
 	tests/unit/check_engine \
 	tests/unit/check_fabrics \
@@ -10,6 +11,8 @@ unit_programs += \
 	tests/unit/check_scenario \
 	tests/unit/check_topology
 
+tests_unit_check_collective_CFLAGS = $(unit_cflags)
+tests_unit_check_collective_LDADD = $(unit_ldadd)
 tests_unit_check_cost_CFLAGS = $(unit_cflags)
 tests_unit_check_cost_LDADD = $(unit_ldadd)
 tests_unit_check_engine_CFLAGS = $(unit_cflags)
