@@ -151,20 +151,15 @@ static const char *collective_shorthand(const char *path)
                                              : shorthand(path);
 }
 
-static MoeNode *read_tree(const char *path, const char *const *set, GError **error)
+static gboolean assign(MoeNode *root, const char *const *set, GError **error)
 {
-    g_autoptr(MoeNode) root = moe_yaml_load(path, error);
-    if (root == NULL)
-        return NULL;
-    if (root->kind != MOE_NODE_MAP) {
-        moe_node_fail(root, error, "a scenario is a map of keys and values");
-        return NULL;
-    }
+    if (root->kind != MOE_NODE_MAP)
+        return moe_node_fail(root, error, "a scenario is a map of keys and values");
     gboolean collective = moe_node_get(root, "collective") != NULL;
     for (; set != NULL && *set != NULL; set++)
         if (!moe_node_set(root, *set, collective ? collective_shorthand : shorthand, error))
-            return NULL;
-    return g_steal_pointer(&root);
+            return FALSE;
+    return TRUE;
 }
 
 /* What a path in @node is relative to: the scenario's folder, or the working folder for --set. */
@@ -404,15 +399,22 @@ static gboolean load_parts(MoeScenario *s, MoeProgress *progress, GError **error
     return (s->model != NULL || load_trace_model(s, error)) && check_match(s, error);
 }
 
-MoeScenario *moe_scenario_load(const char *path, const char *const *set, MoeProgress *progress,
-                               GError **error)
+MoeScenario *moe_scenario_load_tree(MoeNode *root, const char *path, const char *const *set,
+                                    MoeProgress *progress, GError **error)
 {
     g_autoptr(MoeScenario) scenario = g_new0(MoeScenario, 1);
     scenario->path = g_strdup(path);
-    scenario->root = read_tree(path, set, error);
-    if (scenario->root == NULL || !load_parts(scenario, progress, error))
+    scenario->root = root;
+    if (!assign(root, set, error) || !load_parts(scenario, progress, error))
         return NULL;
     return g_steal_pointer(&scenario);
+}
+
+MoeScenario *moe_scenario_load(const char *path, const char *const *set, MoeProgress *progress,
+                               GError **error)
+{
+    MoeNode *root = moe_yaml_load(path, error);
+    return root != NULL ? moe_scenario_load_tree(root, path, set, progress, error) : NULL;
 }
 
 void moe_scenario_free(MoeScenario *scenario)

@@ -82,6 +82,11 @@ static inline gboolean moe_scenario_is_collective(const MoeScenario *scenario)
  * MOE_ERROR_USAGE (a bad assignment); NULL then. */
 MoeScenario *moe_scenario_load(const char *path, const char *const *set, MoeProgress *progress,
                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same for the tree @root, which is taken. @path: of the file that it is from. */
+MoeScenario *moe_scenario_load_tree(MoeNode *root, const char *path, const char *const *set,
+                                    MoeProgress *progress,
+                                    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_scenario_free(MoeScenario *scenario);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeScenario, moe_scenario_free)
 

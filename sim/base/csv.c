@@ -210,6 +210,11 @@ gboolean moe_csv_is_whole(const MoeCsv *csv)
     return csv->whole;
 }
 
+gint64 moe_csv_line(const MoeCsv *csv)
+{
+    return csv->line;
+}
+
 gint64 moe_csv_offset(const MoeCsv *csv)
 {
     return csv->offset;

@@ -40,6 +40,9 @@ gboolean moe_csv_fail(const MoeCsv *csv, GError **error, const char *format, ...
 /* Whether every line read so far ended as a line does; a file that was cut short may not. */
 gboolean moe_csv_is_whole(const MoeCsv *csv);
 
+/* The line of the current row, from 1. */
+gint64 moe_csv_line(const MoeCsv *csv);
+
 /* How many bytes of the file have been read, for progress. */
 gint64 moe_csv_offset(const MoeCsv *csv);
 

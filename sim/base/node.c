@@ -33,6 +33,17 @@ void moe_node_free(MoeNode *node)
     g_free(node);
 }
 
+MoeNode *moe_node_copy(const MoeNode *node)
+{
+    MoeNode *copy = moe_node_new(node->kind, node->text, node->file, node->line, node->column);
+    copy->quoted = node->quoted;
+    for (guint i = 0; node->kind == MOE_NODE_MAP && i < node->keys->len; i++)
+        g_ptr_array_add(copy->keys, moe_node_copy(node->keys->pdata[i]));
+    for (guint i = 0; node->items != NULL && i < node->items->len; i++)
+        g_ptr_array_add(copy->items, moe_node_copy(node->items->pdata[i]));
+    return copy;
+}
+
 gboolean moe_node_append_take(MoeNode *node, MoeNode *key, MoeNode *item, GError **error)
 {
     if (node->kind == MOE_NODE_MAP) {

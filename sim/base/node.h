@@ -30,6 +30,9 @@ MoeNode *moe_node_new(MoeNodeKind kind, const char *text, const char *file, int 
 void moe_node_free(MoeNode *node);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeNode, moe_node_free)
 
+/* A copy of @node and all below it. Free with moe_node_free(). */
+MoeNode *moe_node_copy(const MoeNode *node);
+
 /* Appends @item to the list or map @node, which takes it; @key (taken; a scalar) for maps only.
  * Errors: MOE_ERROR_INPUT when the map has the key already; @key and @item are freed then. */
 gboolean moe_node_append_take(MoeNode *node, MoeNode *key, MoeNode *item, GError **error);

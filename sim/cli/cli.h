@@ -62,6 +62,6 @@ gboolean moe_cli_count(const char *option, int *value, int least, int most, int 
 gboolean moe_cli_set_threads(int threads, GError **error);
 
 extern const MoeCommand moe_command_trace, moe_command_import, moe_command_analyze, moe_command_run,
-    moe_command_plot, moe_command_show, moe_command_verify;
+    moe_command_plot, moe_command_show, moe_command_validate, moe_command_verify;
 
 #endif

@@ -7,6 +7,7 @@
 #include "sim/base/yaml.h"
 #include "sim/cli/cli.h"
 #include "sim/folder.h"
+#include "sim/published.h"
 #include "sim/scenario.h"
 #include "topologies/read.h"
 #include "topologies/summary.h"
@@ -358,7 +359,7 @@ static gboolean show_run(const char *path, GString *text, GError **error)
 
 /* --- what is it? ----------------------------------------------------------------------------- */
 
-enum { MODEL, TOPOLOGY, KERNELS, GPU, SCENARIO, COLLECTIVE, SYNTHETIC, TRACE, RUN, N_KINDS };
+enum { MODEL, TOPOLOGY, KERNELS, GPU, SCENARIO, COLLECTIVE, SYNTHETIC, CASE, TRACE, RUN, N_KINDS };
 
 static const Kind kinds[N_KINDS] = {
     [MODEL] = {"model", moe_model_fields, show_model},
@@ -368,6 +369,7 @@ static const Kind kinds[N_KINDS] = {
     [SCENARIO] = {"scenario", moe_scenario_fields, show_scenario},
     [COLLECTIVE] = {"collective", moe_collective_fields, NULL},
     [SYNTHETIC] = {"synthetic", moe_synth_fields, NULL},
+    [CASE] = {"case", moe_published_fields, NULL},
     [TRACE] = {"trace", NULL, show_trace},
     [RUN] = {"run", NULL, show_run},
 };
@@ -447,7 +449,7 @@ static gboolean run(MoeCli *cli, GError **error)
     const GOptionEntry entries[] = {
         {"keys", 0, 0, G_OPTION_ARG_NONE, &keys,
          "List the keys of a kind of file: model, topology, kernels, gpu, scenario, collective, "
-         "synthetic",
+         "synthetic, case",
          NULL},
         {"export", 0, 0, G_OPTION_ARG_STRING, &export_option,
          "Print a topology as a platform file: simgrid", "FORMAT"},

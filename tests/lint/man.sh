@@ -48,7 +48,7 @@ section() {
 keys() {
     "$moesim" show --keys "$1" | sed -n '2,$s/^  \([a-z][a-z0-9_.]*\) .*/\1/p'
 }
-for pair in scenario:SCENARIO collective:COLLECTIVE topology:TOPOLOGY kernels:KERNELS gpu:GPU "model:MODEL SHAPES" "synthetic:SYNTHETIC ROUTING"; do
+for pair in scenario:SCENARIO collective:COLLECTIVE topology:TOPOLOGY kernels:KERNELS gpu:GPU "model:MODEL SHAPES" "synthetic:SYNTHETIC ROUTING" case:CASE; do
     keys "${pair%%:*}" >"$work/a"
     section "${pair#*:}" >"$work/b"
     compare "keys of ${pair%%:*}"

@@ -9,7 +9,8 @@ unit_programs += \
 	tests/unit/check_lower \
 	tests/unit/check_run \
 	tests/unit/check_scenario \
-	tests/unit/check_topology
+	tests/unit/check_topology \
+	tests/unit/check_validate
 
 tests_unit_check_collective_CFLAGS = $(unit_cflags)
 tests_unit_check_collective_LDADD = $(unit_ldadd)
@@ -29,6 +30,8 @@ tests_unit_check_scenario_CFLAGS = $(unit_cflags)
 tests_unit_check_scenario_LDADD = $(unit_ldadd)
 tests_unit_check_topology_CFLAGS = $(unit_cflags)
 tests_unit_check_topology_LDADD = $(unit_ldadd)
+tests_unit_check_validate_CFLAGS = $(unit_cflags)
+tests_unit_check_validate_LDADD = $(unit_ldadd)
 
 EXTRA_DIST += \
 	tests/data/measured/README.md \
