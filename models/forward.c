@@ -23,6 +23,9 @@ const char *moe_stage_name(MoeStage stage)
     return stage_names[stage];
 }
 
+/* The most tokens of a piece; a multiple of the attention's blocks, so that cutting changes nothing. */
+enum { PIECE = 4096 };
+
 void moe_run_lap(MoeRun *run, MoeStage stage)
 {
     gint64 now = g_get_monotonic_time();
@@ -37,7 +40,7 @@ void moe_run_norm(const MoeRun *run, const MoeNorm *norm, gsize n, const float *
     float eps = (float)run->config->rms_norm_eps;
     if (norm->weight == NULL)
         memmove(out, x, n * H * sizeof(float));
-    else if (run->job->model->family->layer_norm)
+    else if (run->model->family->layer_norm)
         moe_layernorm(n, H, x, norm->weight, norm->bias, eps, out);
     else
         moe_rmsnorm(n, H, x, norm->weight, eps, out);
@@ -64,16 +67,14 @@ static gboolean check_batch(const MoeForward *job, gsize T, GError **error)
 
 static gboolean bind(MoeRun *run, GError **error)
 {
-    const MoeForward *job = run->job;
-    const MoeFamily *family = job->model->family;
     run->blocks = g_new0(MoeBlock, run->shape->num_hidden_layers);
-    if (!moe_family_bind_ends(job->model, job->weights, &run->ends, error))
+    if (!moe_family_bind_ends(run->model, run->weights, &run->ends, error))
         return FALSE;
     for (int l = 0; l < run->shape->num_hidden_layers; l++)
-        if (!moe_family_bind_block(job->model, job->weights, l, &run->blocks[l], error))
+        if (!moe_family_bind_block(run->model, run->weights, l, &run->blocks[l], error))
             return FALSE;
-    return moe_weights_check_used(job->weights, family->ignored_tensors, error) &&
-           moe_weights_check_finite(job->weights, &run->ends.embedding, error);
+    return moe_weights_check_used(run->weights, run->model->family->ignored_tensors, error) &&
+           moe_weights_check_finite(run->weights, &run->ends.embedding, error);
 }
 
 static gboolean check_ffn(const MoeRun *run, const MoeExpert *ffn, GError **error)
@@ -81,7 +82,7 @@ static gboolean check_ffn(const MoeRun *run, const MoeExpert *ffn, GError **erro
     const MoeMatrix *matrices[] = {&ffn->gate, &ffn->up, &ffn->down};
     for (size_t i = 0; i < G_N_ELEMENTS(matrices); i++)
         if (matrices[i]->data != NULL &&
-            !moe_weights_check_finite(run->job->weights, matrices[i], error))
+            !moe_weights_check_finite(run->weights, matrices[i], error))
             return FALSE;
     return TRUE;
 }
@@ -90,14 +91,14 @@ static gboolean check_block(const MoeRun *run, const MoeBlock *block, GError **e
 {
     const MoeMatrix *dense[] = {&block->router, &block->shared_router};
     for (size_t i = 0; i < G_N_ELEMENTS(dense); i++)
-        if (dense[i]->data != NULL && !moe_weights_check_finite(run->job->weights, dense[i], error))
+        if (dense[i]->data != NULL && !moe_weights_check_finite(run->weights, dense[i], error))
             return FALSE;
     for (int p = 0; p < block->n_parts; p++) {
         const MoeAttention *a = &block->parts[p].attention;
         const MoeMatrix *attention[] = {&a->q_a, &a->q, &a->k, &a->v, &a->o};
         for (size_t i = 0; i < G_N_ELEMENTS(attention); i++)
             if (attention[i]->data != NULL &&
-                !moe_weights_check_finite(run->job->weights, attention[i], error))
+                !moe_weights_check_finite(run->weights, attention[i], error))
                 return FALSE;
         if (!check_ffn(run, &block->parts[p].dense, error))
             return FALSE;
@@ -108,22 +109,32 @@ static gboolean check_block(const MoeRun *run, const MoeBlock *block, GError **e
     return check_ffn(run, &block->shared, error);
 }
 
-/* Whole sequences go through attention together, as many as give the products enough rows. */
-static gsize group_end(const MoeForward *job, gsize first)
+/* The next tokens that go through attention together, from the @piece before on: whole sequences, as
+ * many as give the products enough rows, or a part of a longer one. */
+static gboolean next_piece(const MoeRun *run, MoePiece *piece)
 {
-    const gsize enough = 4096;
-    gsize s = first + 1;
-    while (s < job->n_sequences && job->offsets[s + 1] - job->offsets[first] <= enough)
-        s++;
-    return s;
+    const gsize *offsets = run->job->offsets;
+    gsize start = piece->start + piece->n, first = piece->last;
+    if (start == run->T)
+        return FALSE;
+    if (start < offsets[first]) /* more of the same sequence */
+        first--;
+    else
+        while (offsets[first + 1] == start)
+            first++;
+    gsize last = first + 1, end = MIN(offsets[last], start + PIECE);
+    while (end == offsets[last] && last < run->job->n_sequences && start == offsets[first] &&
+           offsets[last + 1] - start <= PIECE)
+        end = offsets[++last];
+    *piece = (MoePiece){first, last, start, end - start, run->past + start - offsets[first]};
+    return TRUE;
 }
 
 static void plan_memory(MoeRun *run)
 {
     const MoeForward *job = run->job;
     const MoeModelShape *s = run->shape;
-    for (gsize first = 0; first < job->n_sequences; first = group_end(job, first))
-        run->group = MAX(run->group, job->offsets[group_end(job, first)] - job->offsets[first]);
+    run->group = MIN(PIECE, run->T);
     gsize budget = job->scratch_bytes > 0 ? job->scratch_bytes : 512 << 20;
     gsize per_pair = (gsize)(2 * s->hidden_size + s->moe_intermediate_size) * sizeof(float);
     gsize per_token = per_pair * (gsize)s->num_experts_per_tok;
@@ -137,10 +148,11 @@ static float *floats(gsize rows, gsize width)
     return moe_scratch(MAX(rows * width, 1) * sizeof(float));
 }
 
-static void allocate_attention(MoeRun *run)
+/* What every attention of the model has room in. */
+static MoeAttentionWidths widest(const MoeRun *run, gsize *out_width)
 {
-    gsize H = (gsize)run->shape->hidden_size, out = H;
-    MoeAttentionWidths most = {.q = H};
+    MoeAttentionWidths most = {.q = (gsize)run->shape->hidden_size};
+    *out_width = (gsize)run->shape->hidden_size;
     for (int l = 0; l < run->shape->num_hidden_layers; l++) {
         const MoeAttention *a = &run->blocks[l].parts[0].attention;
         MoeAttentionWidths w = moe_attention_widths(a, run->config);
@@ -148,13 +160,31 @@ static void allocate_attention(MoeRun *run)
         most.k = MAX(most.k, w.k);
         most.v = MAX(most.v, w.v);
         most.wide = MAX(most.wide, w.wide);
-        out = MAX(out, a->shape.Q * a->shape.DV);
+        *out_width = MAX(*out_width, a->shape.Q * a->shape.DV);
     }
+    return most;
+}
+
+/* The most keys that a piece needs beside each other. */
+static gsize most_keys(const MoeRun *run)
+{
+    gsize most = 1;
+    for (MoePiece piece = {0}; next_piece(run, &piece);)
+        most = MAX(most, piece.past + piece.n);
+    return most;
+}
+
+static void allocate_attention(MoeRun *run)
+{
+    gsize out;
+    MoeAttentionWidths most = widest(run, &out);
     run->normed = floats(run->group, out);
     run->q = floats(run->group, most.q);
-    run->k = floats(run->group, most.k);
-    run->v = floats(run->group, most.v);
     run->wide = floats(run->group, most.wide);
+    if (run->cache == NULL) {
+        gsize n = most_keys(run);
+        run->keys = (MoeKeys){floats(n, most.k), floats(n, most.v)};
+    }
 }
 
 static void allocate(MoeRun *run)
@@ -170,7 +200,7 @@ static void allocate(MoeRun *run)
     run->logits = floats(run->job->want_logits ? T : run->chunk, E);
     run->hidden = floats(run->job->want_hidden ? T : run->chunk, H);
     run->experts = moe_scratch(T * K * sizeof(uint16_t));
-    run->weights = floats(T, K);
+    run->routed = floats(T, K);
     run->offsets = moe_scratch((E + 1) * sizeof(uint32_t));
     run->slots = moe_scratch(pairs * sizeof(uint32_t));
     run->rows = floats(pairs, H);
@@ -183,40 +213,49 @@ static void allocate(MoeRun *run)
 
 static void release(MoeRun *run)
 {
-    float *owned[] = {run->x,      run->cos[0],   run->cos[1],  run->sin[0], run->sin[1],
-                      run->normed, run->q,        run->k,       run->v,      run->wide,
-                      run->logits, run->hidden,   run->weights, run->rows,   run->middle,
-                      run->sum,    run->rows_out, run->shortcut};
-    for (size_t i = 0; i < G_N_ELEMENTS(owned); i++)
-        free(owned[i]);
+    float **owned[] = {&run->x,      &run->normed, &run->q,        &run->wide,    &run->keys.k,
+                       &run->keys.v, &run->logits, &run->hidden,   &run->routed,  &run->rows,
+                       &run->middle, &run->sum,    &run->rows_out, &run->shortcut};
+    for (size_t i = 0; i < G_N_ELEMENTS(owned); i++) {
+        free(*owned[i]);
+        *owned[i] = NULL;
+    }
     free(run->positions);
     free(run->rope_rows[0]);
     free(run->rope_rows[1]);
     free(run->experts);
     free(run->offsets);
     free(run->slots);
-    for (int l = 0; run->blocks != NULL && l < run->shape->num_hidden_layers; l++)
-        g_free(run->blocks[l].experts);
-    g_free(run->blocks);
 }
 
-/* Tables for all positions, and which row of them each token's is: of sequences longer than a long
- * RoPE's original context in the second half. */
-static void fill_ropes(MoeRun *run, gsize longest)
+static void fill_tables(MoeRun *run, gsize positions)
 {
-    const MoeForward *job = run->job;
+    run->table = positions;
     for (int i = 0; i < 2; i++) {
         const MoeRope *rope = &run->config->ropes[i];
         gsize half = (gsize)rope->dim / 2, sets = moe_rope_sets(rope);
-        run->cos[i] = floats(sets * longest, half);
-        run->sin[i] = floats(sets * longest, half);
-        moe_rope_fill(rope, longest, run->cos[i], run->sin[i]);
-        run->rope_rows[i] = moe_scratch(run->T * sizeof(uint32_t));
+        run->cos[i] = floats(sets * positions, half);
+        run->sin[i] = floats(sets * positions, half);
+        moe_rope_fill(rope, positions, run->cos[i], run->sin[i]);
+    }
+}
+
+/* Each token's position and its row of the tables: of sequences longer than a long RoPE's original
+ * context in the second half. */
+static void place(MoeRun *run)
+{
+    const MoeForward *job = run->job;
+    for (gsize s = 0; s < job->n_sequences; s++)
+        for (gsize t = job->offsets[s]; t < job->offsets[s + 1]; t++)
+            run->positions[t] = (uint32_t)(run->past + t - job->offsets[s]);
+    for (int i = 0; i < 2; i++) {
+        const MoeRope *rope = &run->config->ropes[i];
+        run->rope_rows[i] = moe_scratch(MAX(run->T, 1) * sizeof(uint32_t));
         for (gsize s = 0; s < job->n_sequences; s++) {
-            gsize length = job->offsets[s + 1] - job->offsets[s];
-            gsize first = sets > 1 && (double)length > rope->scaling.original ? longest : 0;
+            gsize length = run->past + job->offsets[s + 1] - job->offsets[s];
+            gboolean beyond = moe_rope_sets(rope) > 1 && (double)length > rope->scaling.original;
             for (gsize t = job->offsets[s]; t < job->offsets[s + 1]; t++)
-                run->rope_rows[i][t] = (uint32_t)first + run->positions[t];
+                run->rope_rows[i][t] = run->positions[t] + (beyond ? (uint32_t)run->table : 0);
         }
     }
 }
@@ -225,7 +264,7 @@ static void embed(MoeRun *run)
 {
     const MoeForward *job = run->job;
     const MoeMatrix *embedding = &run->ends.embedding;
-    gsize H = embedding->cols, longest = 1;
+    gsize H = embedding->cols;
     for (gsize t = 0; t < run->T; t++) {
         float *to = run->x + t * H;
         const float *row = moe_matrix_rows(embedding, job->ids[t], 1, to);
@@ -234,12 +273,6 @@ static void embed(MoeRun *run)
     }
     if (run->config->embedding_multiplier < 1 || run->config->embedding_multiplier > 1)
         moe_scale(run->T * H, (float)run->config->embedding_multiplier, run->x);
-    for (gsize s = 0; s < job->n_sequences; s++) {
-        longest = MAX(longest, job->offsets[s + 1] - job->offsets[s]);
-        for (gsize t = job->offsets[s]; t < job->offsets[s + 1]; t++)
-            run->positions[t] = (uint32_t)(t - job->offsets[s]);
-    }
-    fill_ropes(run, longest);
 }
 
 static gboolean run_part(MoeRun *run, int layer, int part, GError **error)
@@ -249,11 +282,11 @@ static gboolean run_part(MoeRun *run, int layer, int part, GError **error)
     double T = (double)run->T, parts = block->n_parts;
     double done = ((double)layer + part / parts) * T;
     double total = T * (double)run->shape->num_hidden_layers;
-    for (gsize first = 0; first < job->n_sequences;) {
-        gsize last = group_end(job, first);
-        moe_run_attention(run, &block->parts[part].attention, first, last);
-        moe_progress_update(job->progress, done + (double)job->offsets[last] / (2 * parts), total);
-        first = last;
+    const MoeKeys *keys = run->cache != NULL ? &run->cache[2 * layer + part] : &run->keys;
+    for (MoePiece piece = {0}; next_piece(run, &piece);) {
+        moe_run_attention(run, &block->parts[part].attention, keys, &piece);
+        gsize end = piece.start + piece.n;
+        moe_progress_update(job->progress, done + (double)end / (2 * parts), total);
     }
     for (gsize start = 0; start < run->T; start += run->chunk) {
         if (!moe_run_ffn(run, block, part, start, MIN(run->chunk, run->T - start), layer, error))
@@ -267,7 +300,7 @@ static gboolean run_block(MoeRun *run, int layer, GError **error)
 {
     const MoeForward *job = run->job;
     const MoeBlock *block = &run->blocks[layer];
-    gboolean good = check_block(run, block, error);
+    gboolean good = run->checked || check_block(run, block, error);
     moe_run_lap(run, MOE_STAGE_CHECK);
     for (int part = 0; part < block->n_parts && good; part++)
         good = run_part(run, layer, part, error);
@@ -277,8 +310,9 @@ static gboolean run_block(MoeRun *run, int layer, GError **error)
         moe_add_scaled(run->T * (gsize)run->shape->hidden_size, 1, run->shortcut, run->x);
     const MoeRouting routing = {
         .layer = layer,
+        .n_tokens = run->T,
         .experts = run->experts,
-        .weights = run->weights,
+        .weights = run->routed,
         .hidden = job->want_hidden ? run->hidden : NULL,
         .logits = job->want_logits ? run->logits : NULL,
     };
@@ -290,8 +324,8 @@ static gboolean run_head(MoeRun *run, GError **error)
     const MoeForward *job = run->job;
     if (job->n_head_tokens == 0)
         return TRUE;
-    if (run->ends.head.data != run->ends.embedding.data &&
-        !moe_weights_check_finite(job->weights, &run->ends.head, error))
+    if (!run->checked && run->ends.head.data != run->ends.embedding.data &&
+        !moe_weights_check_finite(run->weights, &run->ends.head, error))
         return FALSE;
     gsize H = (gsize)run->shape->hidden_size;
     float *last = moe_scratch(job->n_head_tokens * H * sizeof(float));
@@ -309,22 +343,55 @@ static gboolean run_head(MoeRun *run, GError **error)
     return TRUE;
 }
 
+gboolean moe_run_open(MoeRun *run, const MoeModel *model, MoeWeights *weights, gsize positions,
+                      GError **error)
+{
+    *run = (MoeRun){
+        .model = model, .weights = weights, .shape = &model->shape, .config = model->config};
+    if (!bind(run, error))
+        return FALSE;
+    fill_tables(run, positions);
+    return TRUE;
+}
+
+void moe_run_close(MoeRun *run)
+{
+    for (int i = 0; i < 2; i++) {
+        free(run->cos[i]);
+        free(run->sin[i]);
+    }
+    for (int l = 0; run->blocks != NULL && l < run->shape->num_hidden_layers; l++)
+        g_free(run->blocks[l].experts);
+    g_free(run->blocks);
+}
+
+gboolean moe_run_batch(MoeRun *run, const MoeForward *job, GError **error)
+{
+    run->job = job;
+    run->T = job->offsets[job->n_sequences];
+    run->lap_us = g_get_monotonic_time();
+    if (!check_batch(job, run->T, error))
+        return FALSE;
+    plan_memory(run);
+    allocate(run);
+    embed(run);
+    place(run);
+    gboolean good = TRUE;
+    for (int l = 0; l < run->shape->num_hidden_layers && good; l++)
+        good = run_block(run, l, error);
+    good = good && run_head(run, error);
+    release(run);
+    return good;
+}
+
 gboolean moe_forward(const MoeForward *job, GError **error)
 {
-    MoeRun run = {.job = job,
-                  .shape = &job->model->shape,
-                  .config = job->model->config,
-                  .T = job->offsets[job->n_sequences],
-                  .lap_us = g_get_monotonic_time()};
-    gboolean good = check_batch(job, run.T, error) && bind(&run, error);
-    if (good) {
-        plan_memory(&run);
-        allocate(&run);
-        embed(&run);
-        for (int l = 0; l < run.shape->num_hidden_layers && good; l++)
-            good = run_block(&run, l, error);
-        good = good && run_head(&run, error);
-    }
-    release(&run);
+    gsize longest = 1;
+    for (gsize s = 0; s < job->n_sequences; s++)
+        longest = MAX(longest, job->offsets[s + 1] - job->offsets[s]);
+    MoeRun run;
+    gboolean good = moe_run_open(&run, job->model, job->weights, longest, error) &&
+                    moe_run_batch(&run, job, error);
+    moe_run_close(&run);
     return good;
 }

@@ -31,6 +31,7 @@ const char *moe_stage_name(MoeStage stage);
 /* What the router of one block decided, for all T tokens of the batch; K = num_experts_per_tok. */
 typedef struct {
     int layer;               /* index of the block */
+    gsize n_tokens;          /* T */
     const uint16_t *experts; /* [T, K] */
     const float *weights;    /* [T, K] */
     const float *hidden;     /* [T, hidden_size]: what the router saw; NULL unless wanted */

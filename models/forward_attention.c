@@ -39,19 +39,19 @@ static void rotate(const MoeRun *run, const MoeAttention *a, gsize start, gsize 
                    gsize stride, float *x)
 {
     gsize R = (gsize)run->config->ropes[a->rope].dim;
-    moe_rope(n, heads, stride, R, run->job->model->family->rope_pairs,
-             run->rope_rows[a->rope] + start, run->cos[a->rope], run->sin[a->rope], x);
+    moe_rope(n, heads, stride, R, run->model->family->rope_pairs, run->rope_rows[a->rope] + start,
+             run->cos[a->rope], run->sin[a->rope], x);
 }
 
 /* --- grouped-query attention ----------------------------------------------------------------- */
 
 /* The norms of queries and keys: over all heads together, or over each. */
-static void norm_heads(const MoeRun *run, const MoeAttention *a, gsize n)
+static void norm_heads(const MoeRun *run, const MoeAttention *a, gsize n, float *k)
 {
-    const MoeFamily *family = run->job->model->family;
+    const MoeFamily *family = run->model->family;
     const MoeMatrix *matrices[] = {&a->q, &a->k};
     const float *norms[] = {a->q_norm, a->k_norm};
-    float *rows[] = {run->q, run->k};
+    float *rows[] = {run->q, k};
     gboolean unweighted = family->norm_unweighted && run->config->use_qk_norm && a->rope >= 0;
     for (int i = 0; i < 2; i++) {
         gsize width = family->norm_heads ? a->shape.D : matrices[i]->rows;
@@ -72,40 +72,41 @@ static void scale_queries(const MoeRun *run, const MoeAttention *a, gsize start,
     }
 }
 
-static void prepare_gqa(MoeRun *run, const MoeAttention *a, gsize start, gsize n, const float *h)
+static void prepare_gqa(MoeRun *run, const MoeAttention *a, gsize start, gsize n, const float *h,
+                        const MoeKeys *to)
 {
-    const MoeFamily *family = run->job->model->family;
+    const MoeFamily *family = run->model->family;
     const MoeAttentionShape *s = &a->shape;
     project_with_bias(n, h, &a->q, a->q_bias, run->q);
-    project_with_bias(n, h, &a->k, a->k_bias, run->k);
-    project_with_bias(n, h, &a->v, a->v_bias, run->v);
+    project_with_bias(n, h, &a->k, a->k_bias, to->k);
+    project_with_bias(n, h, &a->v, a->v_bias, to->v);
     moe_run_lap(run, MOE_STAGE_PROJECTIONS);
     if (!family->norm_after_rope)
-        norm_heads(run, a, n);
+        norm_heads(run, a, n, to->k);
     if (a->clip > 0) {
         moe_clip(n * a->q.rows, a->clip, run->q);
-        moe_clip(n * a->k.rows, a->clip, run->k);
-        moe_clip(n * a->v.rows, a->clip, run->v);
+        moe_clip(n * a->k.rows, a->clip, to->k);
+        moe_clip(n * a->v.rows, a->clip, to->v);
     }
     if (a->v_scale < 1 || a->v_scale > 1)
-        moe_scale(n * a->v.rows, a->v_scale, run->v);
+        moe_scale(n * a->v.rows, a->v_scale, to->v);
     moe_run_lap(run, MOE_STAGE_NORM);
     if (a->rope >= 0) {
         rotate(run, a, start, n, s->Q, s->D, run->q);
-        rotate(run, a, start, n, s->G, s->D, run->k);
+        rotate(run, a, start, n, s->G, s->D, to->k);
     } else if (run->config->temperature_floor > 0) {
         scale_queries(run, a, start, n);
     }
     moe_run_lap(run, MOE_STAGE_ROPE);
     if (family->norm_after_rope)
-        norm_heads(run, a, n);
+        norm_heads(run, a, n, to->k);
 }
 
 /* --- latent attention ------------------------------------------------------------------------ */
 
 /* k [n, Q, D] of the heads' own parts and the shared rotated one, and v [n, Q, DV]. */
 static void assemble_heads(const MoeRun *run, const MoeAttention *a, gsize n, const float *shared,
-                           gsize shared_stride, const float *heads)
+                           gsize shared_stride, const float *heads, const MoeKeys *to)
 {
     const MoeAttentionShape *s = &a->shape;
     gsize R = (gsize)run->config->qk_rope_head_dim, own = s->D - R;
@@ -113,15 +114,16 @@ static void assemble_heads(const MoeRun *run, const MoeAttention *a, gsize n, co
     for (gsize t = 0; t < n; t++) {
         for (gsize q = 0; q < s->Q; q++) {
             const float *from = heads + (t * s->Q + q) * (own + s->DV);
-            float *k = run->k + (t * s->Q + q) * s->D;
+            float *k = to->k + (t * s->Q + q) * s->D;
             memcpy(k, from, own * sizeof(float));
             memcpy(k + own, shared + t * shared_stride, R * sizeof(float));
-            memcpy(run->v + (t * s->Q + q) * s->DV, from + own, s->DV * sizeof(float));
+            memcpy(to->v + (t * s->Q + q) * s->DV, from + own, s->DV * sizeof(float));
         }
     }
 }
 
-static void prepare_mla(MoeRun *run, const MoeAttention *a, gsize start, gsize n, const float *h)
+static void prepare_mla(MoeRun *run, const MoeAttention *a, gsize start, gsize n, const float *h,
+                        const MoeKeys *to)
 {
     const MoeAttentionShape *s = &a->shape;
     gsize rank = a->q_a.rows, latent = a->v.cols, R = (gsize)run->config->qk_rope_head_dim;
@@ -144,26 +146,31 @@ static void prepare_mla(MoeRun *run, const MoeAttention *a, gsize start, gsize n
     moe_run_lap(run, MOE_STAGE_PROJECTIONS);
     rotate(run, a, start, n, s->Q, s->D, run->q + s->D - R);
     rotate(run, a, start, n, 1, latent + R, both + latent);
-    assemble_heads(run, a, n, both + latent, latent + R, heads);
+    assemble_heads(run, a, n, both + latent, latent + R, heads, to);
     moe_run_lap(run, MOE_STAGE_ROPE);
 }
 
-void moe_run_attention(MoeRun *run, const MoeAttention *a, gsize first, gsize last)
+void moe_run_attention(MoeRun *run, const MoeAttention *a, const MoeKeys *keys,
+                       const MoePiece *piece)
 {
-    const MoeForward *job = run->job;
-    gsize start = job->offsets[first], n = job->offsets[last] - start;
+    gsize start = piece->start, n = piece->n, n_sequences = piece->last - piece->first;
     gsize H = (gsize)run->shape->hidden_size;
+    MoeAttentionWidths widths = moe_attention_widths(a, run->config);
+    MoeAttentionShape shape = a->shape;
+    const MoeKeys to = {keys->k + piece->past * widths.k, keys->v + piece->past * widths.v};
     float *x = run->x + start * H;
     moe_run_norm(run, &a->norm, n, x, run->normed);
     moe_run_lap(run, MOE_STAGE_NORM);
     if (is_latent(run->config))
-        prepare_mla(run, a, start, n, run->normed);
+        prepare_mla(run, a, start, n, run->normed, &to);
     else
-        prepare_gqa(run, a, start, n, run->normed);
-    g_autofree size_t *offsets = g_new(size_t, last - first + 1);
-    for (gsize i = first; i <= last; i++)
-        offsets[i - first] = job->offsets[i] - start;
-    moe_attention_causal(last - first, offsets, &a->shape, run->q, run->k, run->v, run->normed);
+        prepare_gqa(run, a, start, n, run->normed, &to);
+    g_autofree size_t *offsets = g_new(size_t, n_sequences + 1);
+    for (gsize i = 0; i < n_sequences; i++)
+        offsets[i] = i == 0 ? 0 : run->job->offsets[piece->first + i] - start;
+    offsets[n_sequences] = n;
+    shape.past = piece->past;
+    moe_attention_causal(n_sequences, offsets, &shape, run->q, keys->k, keys->v, run->normed);
     moe_run_lap(run, MOE_STAGE_ATTENTION);
     gboolean plain = a->post_norm.weight == NULL && a->o_bias == NULL;
     if (plain && !(run->config->residual_multiplier < 1 || run->config->residual_multiplier > 1)) {

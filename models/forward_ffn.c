@@ -41,7 +41,7 @@ static gboolean route(MoeRun *run, const MoeBlock *block, gsize start, gsize n, 
                         "block %d: the router logits of token %" G_GSIZE_FORMAT
                         " are not finite: the activations overflow",
                         layer, start + bad / E);
-    moe_gate(n, E, K, logits, &block->gate, run->experts + start * K, run->weights + start * K);
+    moe_gate(n, E, K, logits, &block->gate, run->experts + start * K, run->routed + start * K);
     moe_run_lap(run, MOE_STAGE_GATE);
     return TRUE;
 }
@@ -53,10 +53,10 @@ static void run_experts(MoeRun *run, const MoeBlock *block, gsize start, gsize n
     const MoeModelShape *s = run->shape;
     gsize H = (gsize)s->hidden_size, E = (gsize)s->num_experts, K = (gsize)s->num_experts_per_tok;
     gsize computed = (gsize)(s->num_experts - s->identity_experts);
-    const float *weights = run->weights + start * K;
+    const float *weights = run->routed + start * K;
     moe_permute_plan(n, K, E, run->experts + start * K, run->offsets, run->slots);
     moe_permute_rows(n, K, H, h, run->slots, run->rows);
-    if (run->job->model->family->weighs_input)
+    if (run->model->family->weighs_input)
         moe_scale_rows(n, K, H, run->slots, weights, run->rows);
     moe_run_lap(run, MOE_STAGE_PERMUTE);
     moe_experts_swiglu(computed, H, (gsize)s->moe_intermediate_size, block->experts, run->offsets,
@@ -65,7 +65,7 @@ static void run_experts(MoeRun *run, const MoeBlock *block, gsize start, gsize n
     memcpy(run->rows_out + first, run->rows + first, (n * K * H - first) * sizeof(float));
     moe_run_lap(run, MOE_STAGE_EXPERTS);
     moe_combine_rows(n, K, H, run->rows_out, run->slots,
-                     run->job->model->family->weighs_input ? NULL : weights, y);
+                     run->model->family->weighs_input ? NULL : weights, y);
     moe_run_lap(run, MOE_STAGE_COMBINE);
 }
 

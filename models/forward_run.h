@@ -7,30 +7,60 @@
 
 #include "models/forward.h"
 
-/* Letters as in kernels/gate.h. */
+/* Keys and values of one attention, a row per token of a sequence or of several side by side. */
 typedef struct {
-    const MoeForward *job;
+    float *k, *v;
+} MoeKeys;
+
+/* Tokens that go through attention together: those of whole sequences, or a part of one, behind
+ * @past of its tokens whose keys are kept. */
+typedef struct {
+    gsize first, last; /* the sequences [first, last) */
+    gsize start, n;    /* the tokens [start, start + n) of the batch */
+    gsize past;
+} MoePiece;
+
+/* Letters as in kernels/gate.h. What a model has for all its batches: */
+typedef struct {
+    const MoeModel *model;
+    MoeWeights *weights;
     const MoeModelShape *shape;
     const MoeConfig *config;
     MoeEnds ends;
     MoeBlock *blocks;
+    float *cos[2], *sin[2]; /* tables of [table] positions; [0] and [1]: as config->ropes */
+    gsize table;
+    gboolean checked; /* the weights are known to be finite */
+    MoeKeys *cache;   /* [blocks, 2]: of the one sequence that a session runs; or NULL */
+    gsize past;       /* tokens of it that the batch comes behind */
+    /* And for one: */
+    const MoeForward *job;
     gsize T;
-    float *x;               /* [T, H] */
-    uint32_t *positions;    /* [T], of each token in its sequence */
-    uint32_t *rope_rows[2]; /* [T], of each token in the tables; [0] and [1]: as config->ropes */
-    float *cos[2], *sin[2];
-    gsize group, chunk;               /* most tokens at a time in attention and in the experts */
-    float *normed, *q, *k, *v, *wide; /* [group, .]; wide: MLA's latents */
-    float *logits;                    /* [chunk, E], or [T, E] when wanted */
-    float *hidden;                    /* [chunk, H], or [T, H] when wanted */
-    uint16_t *experts;                /* [T, K] */
-    float *weights;                   /* [T, K] */
-    uint32_t *offsets, *slots;        /* [E + 1], [chunk, K] */
-    float *rows, *middle, *rows_out;  /* [chunk * K, .] */
-    float *sum;                       /* [chunk, H]: an FFN's output that is not added as it is */
-    float *shortcut;                  /* [T, H]: the experts' output until the end of the block */
+    float *x;                        /* [T, H] */
+    uint32_t *positions;             /* [T], of each token in its sequence */
+    uint32_t *rope_rows[2];          /* [T], of each token in the tables */
+    gsize group, chunk;              /* most tokens at a time in attention and in the experts */
+    float *normed, *q, *wide;        /* [group, .]; wide: MLA's latents */
+    MoeKeys keys;                    /* of one attention at a time, without a cache */
+    float *logits;                   /* [chunk, E], or [T, E] when wanted */
+    float *hidden;                   /* [chunk, H], or [T, H] when wanted */
+    uint16_t *experts;               /* [T, K] */
+    float *routed;                   /* [T, K], their weights */
+    uint32_t *offsets, *slots;       /* [E + 1], [chunk, K] */
+    float *rows, *middle, *rows_out; /* [chunk * K, .] */
+    float *sum;                      /* [chunk, H]: an FFN's output that is not added as it is */
+    float *shortcut;                 /* [T, H]: the experts' output until the end of the block */
     gint64 lap_us;
 } MoeRun;
+
+/* Finds the tensors of @weights and fills the tables for @positions positions. moe_run_close()
+ * frees what it holds, after a failure too. Errors: MOE_ERROR_INPUT. */
+gboolean moe_run_open(MoeRun *run, const MoeModel *model, MoeWeights *weights, gsize positions,
+                      GError **error);
+void moe_run_close(MoeRun *run);
+
+/* Runs a batch; with a cache, of one sequence, which goes on there. Errors: as moe_forward(). */
+gboolean moe_run_batch(MoeRun *run, const MoeForward *job, GError **error);
 
 /* Adds the time since the last call to @stage. */
 void moe_run_lap(MoeRun *run, MoeStage stage);
@@ -41,10 +71,11 @@ void moe_run_norm(const MoeRun *run, const MoeNorm *norm, gsize n, const float *
 /* x += residual_multiplier * post_norm(y) for @n rows of the hidden size; y is overwritten. */
 void moe_run_add(const MoeRun *run, const MoeNorm *post_norm, gsize n, float *y, float *x);
 
-/* Attention of the sequences [first, last), which lie side by side: run->x += ... */
-void moe_run_attention(MoeRun *run, const MoeAttention *attention, gsize first, gsize last);
+/* Attention of a piece of the batch, whose keys and values go into @keys: run->x += ... */
+void moe_run_attention(MoeRun *run, const MoeAttention *attention, const MoeKeys *keys,
+                       const MoePiece *piece);
 
-/* Floats per token that its buffers need: q, k, v and wide. */
+/* Floats per token that its buffers and keys need. */
 typedef struct {
     gsize q, k, v, wide;
 } MoeAttentionWidths;

@@ -144,30 +144,67 @@ static gboolean add_folder(Builder *b, const char *path, GError **error)
     return TRUE;
 }
 
+static void builder_clear(Builder *b)
+{
+    g_array_unref(b->ids);
+    g_array_unref(b->offsets);
+    g_string_free(b->description, TRUE);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Builder, builder_clear)
+
+static Builder new_builder(const MoeTokenizer *tokenizer, gsize length, gsize most,
+                           gboolean special)
+{
+    Builder b = {tokenizer,
+                 length,
+                 most,
+                 special,
+                 g_array_new(FALSE, FALSE, sizeof(guint32)),
+                 g_array_new(FALSE, TRUE, sizeof(gsize)),
+                 g_string_new(NULL)};
+    g_array_set_size(b.offsets, 1);
+    return b;
+}
+
+static MoeBatch *finish(Builder *b, GError **error)
+{
+    if (b->ids->len == 0) {
+        moe_fail(error, MOE_ERROR_INPUT, "the texts hold no tokens");
+        return NULL;
+    }
+    MoeBatch *batch = g_new0(MoeBatch, 1);
+    batch->n_tokens = b->ids->len;
+    batch->n_sequences = b->offsets->len - 1;
+    batch->ids = g_memdup2(b->ids->data, b->ids->len * sizeof(guint32));
+    batch->offsets = g_memdup2(b->offsets->data, b->offsets->len * sizeof(gsize));
+    batch->description = g_strdup(b->description->str);
+    return batch;
+}
+
 MoeBatch *moe_batch_read(const MoeTokenizer *tokenizer, const char *const *paths, gsize length,
                          gsize most_tokens, gboolean special, GError **error)
 {
-    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(guint32));
-    g_autoptr(GArray) offsets = g_array_new(FALSE, TRUE, sizeof(gsize));
-    g_autoptr(GString) description = g_string_new(NULL);
-    g_array_set_size(offsets, 1);
-    Builder b = {tokenizer, length, most_tokens, special, ids, offsets, description};
+    g_auto(Builder) b = new_builder(tokenizer, length, most_tokens, special);
     for (; *paths != NULL; paths++) {
         gboolean folder = g_file_test(*paths, G_FILE_TEST_IS_DIR);
         if (!(folder ? add_folder(&b, *paths, error) : add_file(&b, *paths, error)))
             return NULL;
     }
-    if (ids->len == 0) {
-        moe_fail(error, MOE_ERROR_INPUT, "the texts hold no tokens");
-        return NULL;
+    return finish(&b, error);
+}
+
+MoeBatch *moe_batch_encode(const MoeTokenizer *tokenizer, const char *const *texts,
+                           gboolean special, GError **error)
+{
+    g_auto(Builder) b = new_builder(tokenizer, G_MAXUINT, 0, special);
+    for (; *texts != NULL; texts++) {
+        guint before = b.ids->len;
+        if (!add_document(&b, *texts, strlen(*texts), error))
+            return NULL;
+        g_string_append_printf(b.description, "%sprompt of %u tokens",
+                               b.description->len > 0 ? ", " : "", b.ids->len - before);
     }
-    MoeBatch *batch = g_new0(MoeBatch, 1);
-    batch->n_tokens = ids->len;
-    batch->n_sequences = offsets->len - 1;
-    batch->ids = (guint32 *)(void *)g_array_free(g_steal_pointer(&ids), FALSE);
-    batch->offsets = (gsize *)(void *)g_array_free(g_steal_pointer(&offsets), FALSE);
-    batch->description = g_strdup(description->str);
-    return batch;
+    return finish(&b, error);
 }
 
 void moe_batch_free(MoeBatch *batch)

@@ -23,6 +23,10 @@ typedef struct {
 MoeBatch *moe_batch_read(const MoeTokenizer *tokenizer, const char *const *paths, gsize length,
                          gsize most_tokens, gboolean special,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same for the strings @texts, a sequence each, whole. */
+MoeBatch *moe_batch_encode(const MoeTokenizer *tokenizer, const char *const *texts,
+                           gboolean special, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_batch_free(MoeBatch *batch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeBatch, moe_batch_free)
 

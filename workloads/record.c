@@ -29,32 +29,45 @@ static gboolean keep(void *user, const MoeRouting *routing, GError **error)
     return TRUE;
 }
 
-static void set_tokens(MoeTrace *trace, const MoeBatch *batch)
+static void set_tokens(MoeTrace *trace, const guint32 *from, const gsize *offsets,
+                       gsize n_sequences)
 {
-    g_autofree gint64 *lengths = g_new(gint64, batch->n_sequences);
-    for (gsize s = 0; s < batch->n_sequences; s++)
-        lengths[s] = (gint64)(batch->offsets[s + 1] - batch->offsets[s]);
-    moe_trace_set_sequences(trace, lengths, batch->n_sequences);
-    guint32 *ids = moe_trace_alloc(trace, batch->n_tokens * sizeof(guint32));
-    memcpy(ids, batch->ids, batch->n_tokens * sizeof(guint32));
+    gsize n = offsets[n_sequences];
+    g_autofree gint64 *lengths = g_new(gint64, n_sequences);
+    for (gsize s = 0; s < n_sequences; s++)
+        lengths[s] = (gint64)(offsets[s + 1] - offsets[s]);
+    moe_trace_set_sequences(trace, lengths, n_sequences);
+    guint32 *ids = moe_trace_alloc(trace, n * sizeof(guint32));
+    memcpy(ids, from, n * sizeof(guint32));
     trace->ids = ids;
+}
+
+/* A trace without tokens and decisions yet. */
+static MoeTrace *new_trace(const MoeModel *model, const MoeWeights *weights, const char *workload,
+                           GError **error)
+{
+    const MoeModelShape *shape = &model->shape;
+    g_autofree char *digest = moe_weights_digest(weights, error);
+    if (digest == NULL)
+        return NULL;
+    g_autofree char *router = moe_family_describe_router(model);
+    MoeTrace *trace =
+        moe_trace_new(model->name, digest, router, workload, (int)moe_model_moe_layers(shape));
+    trace->n_experts = shape->num_experts;
+    trace->top_k = shape->num_experts_per_tok;
+    trace->hidden_size = shape->hidden_size;
+    return trace;
 }
 
 MoeTrace *moe_record(const MoeModel *model, const MoeBatch *batch, double *seconds,
                      MoeProgress *progress, GError **error)
 {
-    const MoeModelShape *shape = &model->shape;
     g_autoptr(MoeWeights) weights = moe_weights_open(model->path, error);
-    g_autofree char *digest = weights != NULL ? moe_weights_digest(weights, error) : NULL;
-    if (digest == NULL)
+    g_autoptr(MoeTrace) trace =
+        weights != NULL ? new_trace(model, weights, batch->description, error) : NULL;
+    if (trace == NULL)
         return NULL;
-    g_autofree char *router = moe_family_describe_router(model);
-    g_autoptr(MoeTrace) trace = moe_trace_new(model->name, digest, router, batch->description,
-                                              (int)moe_model_moe_layers(shape));
-    trace->n_experts = shape->num_experts;
-    trace->top_k = shape->num_experts_per_tok;
-    trace->hidden_size = shape->hidden_size;
-    set_tokens(trace, batch);
+    set_tokens(trace, batch->ids, batch->offsets, batch->n_sequences);
     Recorder recorder = {.trace = trace};
     const MoeForward job = {
         .model = model,
@@ -70,4 +83,162 @@ MoeTrace *moe_record(const MoeModel *model, const MoeBatch *batch, double *secon
     if (!moe_forward(&job, error))
         return NULL;
     return g_steal_pointer(&trace);
+}
+
+/* --- texts that are written ------------------------------------------------------------------ */
+
+/* Decisions as they come, block by block, for ever more tokens. */
+typedef struct {
+    const MoeWriting *job;
+    gsize sequence;
+    gsize K, n_layers;
+    gboolean wanted;
+    GArray *ids, *offsets;        /* guint32, gsize: of all texts so far */
+    GPtrArray *experts, *weights; /* of GArray * of guint16 and float, one per block with experts */
+    int *layers;                  /* [n_layers]: the blocks */
+    gsize next;                   /* in these, of the step under way */
+} Written;
+
+static void written_clear(Written *w)
+{
+    g_array_unref(w->ids);
+    g_array_unref(w->offsets);
+    g_ptr_array_unref(w->experts);
+    g_ptr_array_unref(w->weights);
+    g_free(w->layers);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Written, written_clear)
+
+static void written_init(Written *w, const MoeWriting *job, gboolean wanted)
+{
+    gsize start = 0;
+    *w = (Written){
+        .job = job,
+        .K = (gsize)job->model->shape.num_experts_per_tok,
+        .n_layers = (gsize)moe_model_moe_layers(&job->model->shape),
+        .wanted = wanted,
+        .ids = g_array_new(FALSE, FALSE, sizeof(guint32)),
+        .offsets = g_array_new(FALSE, FALSE, sizeof(gsize)),
+        .experts = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref),
+        .weights = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref),
+    };
+    w->layers = g_new0(int, w->n_layers);
+    g_array_append_val(w->offsets, start);
+    for (gsize l = 0; l < w->n_layers; l++) {
+        g_ptr_array_add(w->experts, g_array_new(FALSE, FALSE, sizeof(guint16)));
+        g_ptr_array_add(w->weights, g_array_new(FALSE, FALSE, sizeof(float)));
+    }
+}
+
+static gboolean append(void *user, const MoeRouting *routing, GError **error)
+{
+    (void)error;
+    Written *w = user;
+    guint pairs = (guint)(routing->n_tokens * w->K);
+    g_array_append_vals(w->experts->pdata[w->next], routing->experts, pairs);
+    g_array_append_vals(w->weights->pdata[w->next], routing->weights, pairs);
+    w->layers[w->next] = routing->layer;
+    w->next = (w->next + 1) % w->n_layers;
+    return TRUE;
+}
+
+static gboolean pass_on(void *user, guint32 id, GError **error)
+{
+    Written *w = user;
+    g_array_append_val(w->ids, id);
+    return w->job->token == NULL || w->job->token(w->job->user, w->sequence, id, error);
+}
+
+static gboolean write_text(Written *w, MoeSession *session, GError **error)
+{
+    const MoeWriting *job = w->job;
+    const gsize *offsets = job->prompts->offsets + w->sequence;
+    for (gsize t = offsets[0]; t < offsets[1]; t++)
+        if (!pass_on(w, job->prompts->ids[t], error))
+            return FALSE;
+    const MoeGeneration generation = {
+        .session = session,
+        .prompt = job->prompts->ids + offsets[0],
+        .n_prompt = offsets[1] - offsets[0],
+        .n_tokens = job->n_tokens,
+        .stops = job->stops,
+        .n_stops = job->n_stops,
+        .sampling = job->sampling,
+        .number = w->sequence,
+        .token = pass_on,
+        .routing = w->wanted ? append : NULL,
+        .user = w,
+    };
+    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(guint32));
+    if (!moe_generate(&generation, ids, error))
+        return FALSE;
+    gsize end = w->ids->len;
+    g_array_append_val(w->offsets, end);
+    return TRUE;
+}
+
+static char *describe(const MoeWriting *job)
+{
+    const MoeSampling *s = &job->sampling;
+    g_autoptr(GString) text = g_string_new(job->prompts->description);
+    g_string_append_printf(text, ", continued by at most %" G_GSIZE_FORMAT " tokens, ",
+                           job->n_tokens);
+    if (!(s->temperature > 0))
+        g_string_append(text, "greedy");
+    else
+        g_string_append_printf(text, "temperature %g, seed %" G_GUINT64_FORMAT, s->temperature,
+                               s->seed);
+    if (s->temperature > 0 && s->top_k > 0)
+        g_string_append_printf(text, ", top-k %" G_GINT64_FORMAT, s->top_k);
+    if (s->temperature > 0 && s->top_p > 0 && s->top_p < 1)
+        g_string_append_printf(text, ", top-p %g", s->top_p);
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+static void fill_trace(const Written *w, MoeTrace *trace)
+{
+    set_tokens(trace, (const guint32 *)(void *)w->ids->data,
+               (const gsize *)(void *)w->offsets->data, w->offsets->len - 1);
+    for (gsize l = 0; l < w->n_layers; l++) {
+        const GArray *from_experts = w->experts->pdata[l], *from_weights = w->weights->pdata[l];
+        gsize pairs = from_experts->len;
+        guint16 *experts = moe_trace_alloc(trace, pairs * sizeof(guint16));
+        float *weights = moe_trace_alloc(trace, pairs * sizeof(float));
+        memcpy(experts, from_experts->data, pairs * sizeof(guint16));
+        memcpy(weights, from_weights->data, pairs * sizeof(float));
+        trace->layers[l] = (MoeTraceLayer){.layer = w->layers[l],
+                                           .n_pairs = (gint64)pairs,
+                                           .experts = experts,
+                                           .weights = weights,
+                                           .weights_dtype = MOE_F32};
+    }
+}
+
+gboolean moe_record_writing(const MoeWriting *job, MoeTrace **trace_out, GError **error)
+{
+    const MoeBatch *prompts = job->prompts;
+    gsize longest = 0;
+    for (gsize s = 0; s < prompts->n_sequences; s++)
+        longest = MAX(longest, prompts->offsets[s + 1] - prompts->offsets[s]);
+    g_autoptr(MoeWeights) weights = moe_weights_open(job->model->path, error);
+    g_autoptr(MoeSession) session =
+        weights != NULL ? moe_session_new(job->model, weights, longest + job->n_tokens, error)
+                        : NULL;
+    if (session == NULL)
+        return FALSE;
+    g_autofree char *description = describe(job);
+    g_autoptr(MoeTrace) trace =
+        trace_out != NULL ? new_trace(job->model, weights, description, error) : NULL;
+    if (trace_out != NULL && trace == NULL)
+        return FALSE;
+    g_auto(Written) written;
+    written_init(&written, job, trace != NULL);
+    for (; written.sequence < prompts->n_sequences; written.sequence++)
+        if (!write_text(&written, session, error))
+            return FALSE;
+    if (trace != NULL) {
+        fill_trace(&written, trace);
+        *trace_out = g_steal_pointer(&trace);
+    }
+    return TRUE;
 }

@@ -101,6 +101,19 @@ MoeProgress *moe_cli_progress(const MoeCli *cli, const char *label, const char *
     return cli->quiet ? NULL : moe_progress_new(label, unit);
 }
 
+MoeModel *moe_cli_load_model(const char *name, GError **error)
+{
+    g_autoptr(MoeModel) model = moe_model_load(name, NULL, error);
+    if (model == NULL)
+        return NULL;
+    if (model->family == NULL) {
+        moe_fail(error, MOE_ERROR_INPUT,
+                 "%s: has shapes but no weights; routing needs a model folder", model->path);
+        return NULL;
+    }
+    return g_steal_pointer(&model);
+}
+
 double moe_cli_peak_memory(void)
 {
     struct rusage usage;

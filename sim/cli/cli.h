@@ -44,6 +44,10 @@ void moe_cli_print_trace(const MoeCli *cli, const MoeTrace *trace, const char *p
 /* The progress of a long piece of work; NULL with --quiet. */
 MoeProgress *moe_cli_progress(const MoeCli *cli, const char *label, const char *unit);
 
+/* A preset or folder whose router can run: with weights. Free with moe_model_free(). Errors:
+ * MOE_ERROR_INPUT; NULL then. */
+MoeModel *moe_cli_load_model(const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Bytes of memory that the process held at its peak. */
 double moe_cli_peak_memory(void);
 
@@ -61,7 +65,8 @@ gboolean moe_cli_count(const char *option, int *value, int least, int most, int 
  * per processor. Errors: MOE_ERROR_USAGE. */
 gboolean moe_cli_set_threads(int threads, GError **error);
 
-extern const MoeCommand moe_command_trace, moe_command_import, moe_command_analyze, moe_command_run,
-    moe_command_plot, moe_command_show, moe_command_validate, moe_command_verify;
+extern const MoeCommand moe_command_trace, moe_command_generate, moe_command_import,
+    moe_command_analyze, moe_command_run, moe_command_plot, moe_command_show, moe_command_validate,
+    moe_command_verify;
 
 #endif

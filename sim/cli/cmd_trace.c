@@ -119,23 +119,9 @@ static void print_speed(const MoeCli *cli, const MoeTrace *trace, double elapsed
                       sum > 0 ? 100 * seconds[s] / sum : 0);
 }
 
-/* A model whose router can run. */
-static MoeModel *load_model(const char *name, GError **error)
-{
-    g_autoptr(MoeModel) model = moe_model_load(name, NULL, error);
-    if (model == NULL)
-        return NULL;
-    if (model->family == NULL) {
-        moe_fail(error, MOE_ERROR_INPUT,
-                 "%s: has shapes but no weights; routing needs a model folder", model->path);
-        return NULL;
-    }
-    return g_steal_pointer(&model);
-}
-
 static MoeTrace *record(const MoeCli *cli, const Options *options, GError **error)
 {
-    g_autoptr(MoeModel) model = load_model(cli->argv[0], error);
+    g_autoptr(MoeModel) model = moe_cli_load_model(cli->argv[0], error);
     if (model == NULL)
         return NULL;
     g_autoptr(MoeBatch) batch = read_batch(cli, options, model, error);
@@ -153,7 +139,7 @@ static MoeTrace *record(const MoeCli *cli, const Options *options, GError **erro
 
 static MoeTrace *record_hidden(const MoeCli *cli, const Options *options, GError **error)
 {
-    g_autoptr(MoeModel) model = load_model(options->model, error);
+    g_autoptr(MoeModel) model = moe_cli_load_model(options->model, error);
     if (model == NULL)
         return NULL;
     const MoeHidden job = {.model = model,

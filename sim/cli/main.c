@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 static const MoeCommand *const commands[] = {
-    &moe_command_trace, &moe_command_import, &moe_command_analyze,  &moe_command_run,
-    &moe_command_plot,  &moe_command_show,   &moe_command_validate, &moe_command_verify,
+    &moe_command_trace,   &moe_command_generate, &moe_command_import,
+    &moe_command_analyze, &moe_command_run,      &moe_command_plot,
+    &moe_command_show,    &moe_command_validate, &moe_command_verify,
 };
 
 static void print_usage(FILE *stream)

@@ -38,6 +38,18 @@ for command in analyze run plot show; do
     expect 2 err "too many arguments" "$command" a b
 done
 expect 2 err "-o FILE is missing" trace olmoe-tiny sample
+expect 2 err "either texts or --prompt are needed" generate olmoe-tiny
+expect 2 err "either texts or --prompt are needed" generate olmoe-tiny sample --prompt x
+expect 2 err "--length goes with texts, not with --prompt" generate olmoe-tiny --prompt x --length 3
+expect 2 err "--seed, --top-k and --top-p go with a --temperature above 0" generate olmoe-tiny sample --seed 2
+expect 2 err "--temperature: write 0 (greedy) or a number" generate olmoe-tiny sample --temperature=-1
+expect 2 err "--top-p: write a number above 0, at most 1" \
+    generate olmoe-tiny sample --temperature 1 --top-p 2
+expect 2 err "--tokens: 1024 leave no room for a prompt in olmoe-tiny's context of 1024" \
+    generate olmoe-tiny sample --tokens 1024
+expect 3 err "1028 tokens are more than olmoe-tiny's context of 1024" \
+    generate olmoe-tiny --prompt "Once upon a time" --tokens 1024 -q
+expect 3 err "the texts hold no tokens" generate olmoe-tiny --prompt ""
 expect 2 err "a model and a text are needed" trace -o x olmoe-tiny
 expect 2 err "-o FILE is missing" import x.npy
 expect 2 err "--golden and one or more folders go together" verify --golden

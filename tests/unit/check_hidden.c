@@ -321,6 +321,7 @@ Suite *moe_suite(void)
 {
     Suite *suite = suite_create("hidden");
     TCase *tests = tcase_create("hidden");
+    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, the_router_alone_decides_as_the_model_does);
     tcase_add_test(tests, router_tensors_are_enough);
     tcase_add_test(tests, shards_may_be_missing);

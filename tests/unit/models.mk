@@ -65,3 +65,7 @@ tests_unit_check_vocabulary_LDADD = $(unit_ldadd)
 unit_programs += tests/unit/check_forward
 tests_unit_check_forward_CFLAGS = $(unit_cflags)
 tests_unit_check_forward_LDADD = $(unit_ldadd)
+
+unit_programs += tests/unit/check_generate
+tests_unit_check_generate_CFLAGS = $(unit_cflags)
+tests_unit_check_generate_LDADD = $(unit_ldadd)
