@@ -10,10 +10,8 @@
 #include <string.h>
 
 static const MoeCollectiveKind *const kinds[] = {
-    &moe_collective_ring,
-    &moe_collective_tree,
-    &moe_collective_hierarchical,
-    &moe_collective_direct,
+    &moe_collective_ring,   &moe_collective_tree, &moe_collective_hierarchical,
+    &moe_collective_direct, &moe_collective_nvls,
 };
 
 const char *const *moe_operation_names(void)
@@ -62,6 +60,19 @@ const char **moe_collective_algorithms(MoeOperation operation)
     return names;
 }
 
+gboolean moe_collective_does(const char *operation, const char *algorithm, GError **error)
+{
+    int index = 0;
+    while (strcmp(moe_operation_names()[index], operation) != 0)
+        index++;
+    g_autofree const char **known = moe_collective_algorithms((MoeOperation)index);
+    if (g_strv_contains(known, algorithm))
+        return TRUE;
+    g_autofree char *all = g_strjoinv(", ", (char **)known);
+    return moe_fail(error, MOE_ERROR_INPUT, "algorithm: '%s' is none that does %s; write one of %s",
+                    algorithm, operation, all);
+}
+
 /* --- the schedule ----------------------------------------------------------------------------- */
 
 struct MoeSchedule {
@@ -69,7 +80,8 @@ struct MoeSchedule {
     MoePrograms *programs;
     MoeRanks ranks;
     guint32 n_chunks, round;
-    GArray *moves; /* MoeMove: of the round that is being filled */
+    GArray *moves;  /* MoeMove: of the round that is being filled */
+    GError **error; /* set when a message has no route */
 };
 
 /* The ranks that have a NIC which none before them has. */
@@ -149,11 +161,45 @@ static gint64 border(const MoeSchedule *schedule, guint32 chunk)
     return (gint64)((__int128)schedule->job->bytes * chunk / schedule->n_chunks);
 }
 
-void moe_schedule_round(MoeSchedule *schedule)
+/* A message of the round, and what it costs its sender. */
+static void send(MoeSchedule *schedule, guint32 from, guint32 to, gint64 bytes)
 {
     const MoeCollective *job = schedule->job;
+    MoeFabric fabric = moe_topology_fabric(job->topology, from, to);
+    guint32 links[MOE_ROUTE_MOST];
+    if (bytes == 0 || *schedule->error != NULL)
+        return;
+    if (moe_topology_route(job->topology, fabric, from, to, links) == 0) {
+        moe_fail(schedule->error, MOE_ERROR_INPUT,
+                 "no route from GPU %u to GPU %u over the %s fabric, and %s by %s needs one", from,
+                 to, moe_fabric_name(fabric), moe_operation_names()[job->operation],
+                 job->algorithm);
+        return;
+    }
+    moe_programs_send(schedule->programs, from, to, fabric, bytes);
+    GArray *ops = schedule->programs->ranks[from].ops;
+    g_array_index(ops, MoeOp, ops->len - 1).seconds +=
+        job->message + (isnan(job->rate) ? 0 : (double)bytes / job->rate);
+}
+
+static void begin_round(MoeSchedule *schedule)
+{
+    moe_programs_exchange(schedule->programs, schedule->job->phase,
+                          schedule->round == 0 ? schedule->job->startup : 0);
+}
+
+static void end_round(MoeSchedule *schedule)
+{
+    if (schedule->job->moves != NULL)
+        g_array_append_vals(schedule->job->moves, schedule->moves->data, schedule->moves->len);
+    g_array_set_size(schedule->moves, 0);
+    schedule->round++;
+}
+
+void moe_schedule_round(MoeSchedule *schedule)
+{
     GArray *moves = schedule->moves;
-    moe_programs_exchange(schedule->programs, job->phase, schedule->round == 0 ? job->startup : 0);
+    begin_round(schedule);
     g_array_sort(moves, compare_moves);
     gint64 bytes = 0;
     for (guint i = 0; i < moves->len; i++) {
@@ -161,21 +207,21 @@ void moe_schedule_round(MoeSchedule *schedule)
         bytes += border(schedule, m->first + m->count) - border(schedule, m->first);
         if (i + 1 < moves->len && next->from == m->from && next->to == m->to)
             continue;
-        if (bytes > 0)
-            moe_programs_send(schedule->programs, m->from, m->to,
-                              moe_topology_fabric(job->topology, m->from, m->to),
-                              (gint64)ceil((double)bytes * job->overhead));
+        send(schedule, m->from, m->to, bytes);
         bytes = 0;
     }
-    for (gint64 r = 0; r < schedule->programs->n_ranks; r++) {
-        GArray *ops = schedule->programs->ranks[r].ops;
-        MoeOp *op = &g_array_index(ops, MoeOp, ops->len - 1);
-        op->seconds += job->message * op->n_sends;
-    }
-    if (job->moves != NULL)
-        g_array_append_vals(job->moves, moves->data, moves->len);
-    g_array_set_size(moves, 0);
-    schedule->round++;
+    end_round(schedule);
+}
+
+/* Messages have two ends, sums in a switch have not: what every rank sends into the switch is taken
+ * to come out at the next rank, so that each link carries the bytes that it would. */
+void moe_schedule_in_switch(MoeSchedule *schedule, gint64 bytes)
+{
+    guint32 n = (guint32)schedule->ranks.n_ranks;
+    begin_round(schedule);
+    for (guint32 r = 0; r < n && n > 1; r++)
+        send(schedule, r, (r + 1) % n, bytes);
+    end_round(schedule);
 }
 
 /* --- lowering --------------------------------------------------------------------------------- */
@@ -186,8 +232,7 @@ static void lower_all_to_all(const MoeCollective *job, MoePrograms *programs)
     MoeSchedule parts = {.job = job, .n_chunks = (guint32)n};
     g_autofree gint64 *bytes = g_new(gint64, n * n);
     for (gint64 i = 0; i < n * n; i++) {
-        gint64 part = border(&parts, (guint32)(i % n) + 1) - border(&parts, (guint32)(i % n));
-        bytes[i] = (gint64)ceil((double)part * job->overhead);
+        bytes[i] = border(&parts, (guint32)(i % n) + 1) - border(&parts, (guint32)(i % n));
     }
     const MoeAllToAll alltoall = {
         .topology = job->topology,
@@ -214,8 +259,36 @@ static gboolean check_memory(const MoeCollective *job, gint64 n_ranks, GError **
     return moe_memory_check(bytes, "a collective of so many ranks", error);
 }
 
+static gboolean check_node(const MoeCollective *job, const MoeCollectiveKind *kind, gint64 n_ranks,
+                           GError **error)
+{
+    gint64 n_nodes = moe_topology_node(job->topology, n_ranks - 1) + 1;
+    const MoeGroup *group = moe_topology_group(job->topology, 0);
+    if (!kind->one_node || (n_nodes == 1 && group->scale_up == &moe_scale_up_nvswitch))
+        return TRUE;
+    return moe_fail(error, MOE_ERROR_INPUT,
+                    "algorithm: %s works inside the switch of one node, and %" G_GINT64_FORMAT
+                    " ranks are on %" G_GINT64_FORMAT " node%s of kind %s",
+                    kind->name, n_ranks, n_nodes, n_nodes == 1 ? "" : "s", group->scale_up->name);
+}
+
+static gboolean plan(const MoeCollective *job, MoeSchedule *schedule, GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        if (strcmp(kinds[i]->name, job->algorithm) != 0)
+            continue;
+        if (!check_node(job, kinds[i], schedule->programs->n_ranks, error))
+            return FALSE;
+        kinds[i]->plan(job, schedule);
+    }
+    if (schedule->round == 0) /* one rank alone launches its kernel too */
+        moe_schedule_round(schedule);
+    return TRUE;
+}
+
 gboolean moe_collective_lower(const MoeCollective *job, MoePrograms *programs, GError **error)
 {
+    g_autoptr(GError) route_error = NULL;
     if (!check_memory(job, programs->n_ranks, error))
         return FALSE;
     if (job->operation == MOE_ALL_TO_ALL) {
@@ -227,15 +300,38 @@ gboolean moe_collective_lower(const MoeCollective *job, MoePrograms *programs, G
         .programs = programs,
         .n_chunks = 1,
         .moves = g_array_new(FALSE, FALSE, sizeof(MoeMove)),
+        .error = &route_error,
     };
     find_ranks(job->topology, programs->n_ranks, &schedule.ranks);
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
-        if (strcmp(kinds[i]->name, job->algorithm) == 0)
-            kinds[i]->plan(job, &schedule);
-    if (schedule.round == 0) /* one rank alone launches its kernel too */
-        moe_schedule_round(&schedule);
+    gboolean good = plan(job, &schedule, error);
     g_free(schedule.ranks.first);
     g_free(schedule.ranks.ports);
     g_array_unref(schedule.moves);
-    return TRUE;
+    if (route_error != NULL)
+        g_propagate_error(error, g_steal_pointer(&route_error));
+    return good && (error == NULL || *error == NULL);
+}
+
+double moe_collective_estimate(const MoeTopology *topology, const MoePrograms *programs)
+{
+    double sum = 0;
+    for (guint i = 0; i < programs->ranks[0].ops->len; i++) {
+        double slowest = 0;
+        for (gint64 r = 0; r < programs->n_ranks; r++) {
+            const MoeOp *op = &g_array_index(programs->ranks[r].ops, MoeOp, i);
+            double latency = 0, wire[MOE_FABRIC_COUNT] = {0};
+            for (guint32 s = op->first_send; s < op->first_send + op->n_sends; s++) {
+                const MoeMessage *m = &g_array_index(programs->ranks[r].sends, MoeMessage, s);
+                MoeFabric fabric = (MoeFabric)m->fabric;
+                latency = fmax(latency, moe_topology_latency(topology, fabric, r, m->peer));
+                wire[fabric] +=
+                    (double)m->bytes / moe_topology_bandwidth(topology, fabric, r, m->peer);
+            }
+            slowest =
+                fmax(slowest, op->seconds + latency +
+                                  fmax(wire[MOE_FABRIC_SCALE_UP], wire[MOE_FABRIC_SCALE_OUT]));
+        }
+        sum += slowest;
+    }
+    return sum;
 }

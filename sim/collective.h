@@ -51,10 +51,10 @@ typedef struct {
     gint64 root;           /* the rank that a broadcast or a single send begins at */
     gint64 to;             /* the rank that a single send ends at */
     gint64 chunk;          /* bytes that a pipeline passes on at once, at least 1 */
-    double overhead; /* bytes on the wire per byte of the buffer, at least 1: flags of a protocol */
     MoePhase phase;
     double startup; /* s before a rank's first message: the kernel's launch */
     double message; /* s per round and peer that a rank sends to, at the sender */
+    double rate;    /* bytes/s at which a rank handles what it sends, before; NaN: at once */
     GArray *moves;  /* MoeMove, appended to for whoever wants to check an algorithm; or NULL */
 } MoeCollective;
 
@@ -62,9 +62,19 @@ typedef struct {
  * with g_free(), the names are static. */
 const char **moe_collective_algorithms(MoeOperation operation);
 
-/* Appends the rounds of the algorithm to @programs. Errors: MOE_ERROR_INPUT (so many messages would not fit into memory). */
+/* Whether @algorithm is one of these, for the operation called @operation. Errors: MOE_ERROR_INPUT,
+ * "algorithm: ...", with the names that would do. */
+gboolean moe_collective_does(const char *operation, const char *algorithm, GError **error);
+
+/* Appends the rounds of the algorithm to @programs. Errors: MOE_ERROR_INPUT (so many messages would
+ * not fit into memory; no route, with the names of both GPUs; an algorithm that needs all ranks in
+ * one node). */
 gboolean moe_collective_lower(const MoeCollective *job, MoePrograms *programs,
                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* What @programs, of one collective, promise to take: the sum over rounds of the slowest rank's
+ * delays, longest latency, and bytes over its slowest route, as if links were never shared. s. */
+double moe_collective_estimate(const MoeTopology *topology, const MoePrograms *programs);
 
 /* --- for the algorithms ----------------------------------------------------------------------- */
 
@@ -74,7 +84,8 @@ typedef struct MoeSchedule MoeSchedule;
 typedef struct {
     const char *name;
     const char *summary;
-    guint operations; /* 1 << MoeOperation of those that it does */
+    guint operations;  /* 1 << MoeOperation of those that it does */
+    gboolean one_node; /* works inside the switch of one node */
     void (*plan)(const MoeCollective *job, MoeSchedule *schedule);
 } MoeCollectiveKind;
 
@@ -102,7 +113,11 @@ void moe_schedule_round(MoeSchedule *schedule);
 void moe_schedule_move(MoeSchedule *schedule, gint64 from, gint64 to, guint32 first, guint32 count,
                        gboolean reduce);
 
+/* One round in which a switch adds up the buffers of all ranks and sends the sum to all: each rank
+ * sends and receives @bytes in all. */
+void moe_schedule_in_switch(MoeSchedule *schedule, gint64 bytes);
+
 extern const MoeCollectiveKind moe_collective_ring, moe_collective_tree,
-    moe_collective_hierarchical, moe_collective_direct;
+    moe_collective_hierarchical, moe_collective_direct, moe_collective_nvls;
 
 #endif

@@ -40,4 +40,4 @@ const MoeCollectiveKind moe_collective_direct = {"direct", "every rank sends to 
                                                  1U << MOE_ALL_REDUCE | 1U << MOE_ALL_GATHER |
                                                      1U << MOE_REDUCE_SCATTER |
                                                      1U << MOE_BROADCAST | 1U << MOE_SEND_RECEIVE,
-                                                 plan};
+                                                 FALSE, plan};

@@ -141,4 +141,4 @@ static void plan(const MoeCollective *job, MoeSchedule *schedule)
 const MoeCollectiveKind moe_collective_hierarchical = {
     "hierarchical", "at once inside the nodes, in rings between them",
     1U << MOE_ALL_REDUCE | 1U << MOE_ALL_GATHER | 1U << MOE_REDUCE_SCATTER | 1U << MOE_BROADCAST,
-    plan};
+    FALSE, plan};

@@ -85,4 +85,4 @@ const MoeCollectiveKind moe_collective_ring = {
     "ring", "parts go round, N-1 rounds per turn; one ring per NIC of a node",
     1U << MOE_ALL_REDUCE | 1U << MOE_ALL_GATHER | 1U << MOE_REDUCE_SCATTER | 1U << MOE_BROADCAST |
         1U << MOE_SEND_RECEIVE,
-    plan};
+    FALSE, plan};

@@ -129,4 +129,4 @@ static void plan(const MoeCollective *job, MoeSchedule *schedule)
 
 const MoeCollectiveKind moe_collective_tree = {
     "tree", "two binary trees over the nodes, chains inside, in pieces",
-    1U << MOE_ALL_REDUCE | 1U << MOE_BROADCAST, plan};
+    1U << MOE_ALL_REDUCE | 1U << MOE_BROADCAST, FALSE, plan};

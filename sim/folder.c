@@ -280,6 +280,10 @@ static void add_totals(const MoeResult *result, const MoeLowered *lowered, JsonB
         pairs += load->pairs;
         dropped += load->dropped;
     }
+    if (lowered->algorithm != NULL)
+        add_string(b, "algorithm", lowered->algorithm);
+    if (lowered->protocol != NULL)
+        add_string(b, "protocol", lowered->protocol);
     add_int(b, "dispatch_bytes", dispatch);
     add_int(b, "combine_bytes", combine);
     add_int(b, "pairs", pairs);

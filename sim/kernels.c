@@ -16,6 +16,8 @@ typedef struct {
 typedef struct {
     char *sources;
     Cost both, dispatch, combine;
+    const MoeNode *variants_node;
+    GArray *variants; /* MoeKernelVariant, complete; NULL: not given */
 } Kernel;
 
 struct MoeKernels {
@@ -65,6 +67,22 @@ const MoeField moe_kernel_fields[] = {
      .shorthand = "startup"},
     {"combine", MOE_FIELD_MAP, offsetof(Kernel, combine), .fields = cost_fields,
      .shorthand = "startup"},
+    {"variants", MOE_FIELD_NODE, offsetof(Kernel, variants_node), "",
+     .doc = "collectives: a list of algorithm, protocol, startup, message, rate"},
+    {NULL},
+};
+
+static const MoeField variant_fields[] = {
+    {"algorithm", MOE_FIELD_STRING, offsetof(MoeKernelVariant, algorithm), "",
+     .doc = "which it is for; any if unset"},
+    {"protocol", MOE_FIELD_STRING, offsetof(MoeKernelVariant, protocol), "",
+     .doc = "what reports call it"},
+    {"startup", MOE_FIELD_QUANTITY, offsetof(MoeKernelVariant, startup), "", .unit = MOE_UNIT_TIME,
+     .max = 1, .doc = "as of the kernel, if unset"},
+    {"message", MOE_FIELD_QUANTITY, offsetof(MoeKernelVariant, message), "", .unit = MOE_UNIT_TIME,
+     .max = 1, .doc = "as of the kernel, if unset"},
+    {"rate", MOE_FIELD_QUANTITY, offsetof(MoeKernelVariant, rate), "", .unit = MOE_UNIT_RATE,
+     .min = 1, .doc = "at which a rank handles what it sends, before it is sent; at once if unset"},
     {NULL},
 };
 
@@ -90,6 +108,58 @@ static gboolean check_name(const MoeNode *key, GError **error)
                          key->text, all);
 }
 
+/* The first of the part's, both parts' and the generic value that is given. */
+static double first_given(double own, double both, double fallback)
+{
+    return !isnan(own) ? own : !isnan(both) ? both : fallback;
+}
+
+static void variant_clear(gpointer data)
+{
+    moe_fields_clear(variant_fields, data);
+}
+
+static gboolean read_variants(const MoeKernels *kernels, const char *name, Kernel *kernel,
+                              GError **error)
+{
+    const MoeNode *node = kernel->variants_node;
+    if (node == NULL)
+        return TRUE;
+    if (!g_strv_contains(moe_collective_kernels(), name))
+        return moe_node_fail(node, error, "kernels: %s: variants: these are of collectives", name);
+    if (node->kind != MOE_NODE_LIST || node->items->len == 0)
+        return moe_node_fail(node, error,
+                             "kernels: %s: variants: must be a list such as [{protocol: LL, "
+                             "message: 1us}]",
+                             name);
+    kernel->variants = g_array_new(FALSE, TRUE, sizeof(MoeKernelVariant));
+    g_array_set_clear_func(kernel->variants, variant_clear);
+    for (guint i = 0; i < node->items->len; i++) {
+        const MoeNode *item = node->items->pdata[i];
+        MoeKernelVariant variant = {0};
+        if (!moe_fields_read(variant_fields, item, "variants", &variant, error))
+            return FALSE;
+        if (isnan(variant.startup))
+            variant.startup = first_given(NAN, kernel->both.startup, kernels->launch);
+        if (isnan(variant.message))
+            variant.message = first_given(NAN, kernel->both.message, 0);
+        g_array_append_val(kernel->variants, variant);
+        if (variant.algorithm != NULL && !moe_collective_does(name, variant.algorithm, error)) {
+            moe_node_prefix(moe_node_get(item, "algorithm"), "kernels", error);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static void kernel_clear(gpointer data)
+{
+    Kernel *kernel = data;
+    moe_fields_clear(moe_kernel_fields, kernel);
+    if (kernel->variants != NULL)
+        g_array_unref(kernel->variants);
+}
+
 MoeKernels *moe_kernels_read(const MoeTopology *topology, GError **error)
 {
     const MoeNode *node = topology->file.kernels;
@@ -97,6 +167,7 @@ MoeKernels *moe_kernels_read(const MoeTopology *topology, GError **error)
     kernels->launch = topology->gpu.launch;
     kernels->names = g_ptr_array_new_with_free_func(g_free);
     kernels->kernels = g_array_new(FALSE, TRUE, sizeof(Kernel));
+    g_array_set_clear_func(kernels->kernels, kernel_clear);
     if (node == NULL)
         return g_steal_pointer(&kernels);
     if (node->kind != MOE_NODE_MAP) {
@@ -112,6 +183,8 @@ MoeKernels *moe_kernels_read(const MoeTopology *topology, GError **error)
             return NULL;
         g_ptr_array_add(kernels->names, g_strdup(key->text));
         g_array_append_val(kernels->kernels, kernel);
+        if (!read_variants(kernels, key->text, &g_array_index(kernels->kernels, Kernel, i), error))
+            return NULL;
     }
     return g_steal_pointer(&kernels);
 }
@@ -120,8 +193,6 @@ void moe_kernels_free(MoeKernels *kernels)
 {
     if (kernels == NULL)
         return;
-    for (guint i = 0; i < kernels->kernels->len; i++)
-        moe_fields_clear(moe_kernel_fields, &g_array_index(kernels->kernels, Kernel, i));
     g_array_unref(kernels->kernels);
     g_ptr_array_unref(kernels->names);
     g_free(kernels);
@@ -135,12 +206,6 @@ static const Kernel *find(const MoeKernels *kernels, const char *name)
         if (g_str_equal(kernels->names->pdata[i], name))
             return &g_array_index(kernels->kernels, Kernel, i);
     return NULL;
-}
-
-/* The first of the part's, both parts' and the generic value that is given. */
-static double first_given(double own, double both, double fallback)
-{
-    return !isnan(own) ? own : !isnan(both) ? both : fallback;
 }
 
 gboolean moe_kernels_cost(const MoeKernels *kernels, const char *name, MoeKernelPart part,
@@ -161,10 +226,34 @@ gboolean moe_kernels_cost(const MoeKernels *kernels, const char *name, MoeKernel
     return TRUE;
 }
 
+const MoeKernelVariant *moe_kernels_variants(const MoeKernels *kernels, const char *name,
+                                             guint *n_out)
+{
+    const Kernel *kernel = find(kernels, name);
+    if (kernel == NULL || kernel->variants == NULL) {
+        *n_out = 0;
+        return NULL;
+    }
+    *n_out = kernel->variants->len;
+    return &g_array_index(kernel->variants, MoeKernelVariant, 0);
+}
+
 const char *moe_kernels_sources(const MoeKernels *kernels, const char *name)
 {
     const Kernel *kernel = find(kernels, name);
     return kernel != NULL ? kernel->sources : NULL;
+}
+
+static void add_variants(const GArray *variants, JsonBuilder *builder)
+{
+    json_builder_set_member_name(builder, "variants");
+    json_builder_begin_array(builder);
+    for (guint i = 0; i < variants->len; i++) {
+        json_builder_begin_object(builder);
+        moe_fields_to_json(variant_fields, &g_array_index(variants, MoeKernelVariant, i), builder);
+        json_builder_end_object(builder);
+    }
+    json_builder_end_array(builder);
 }
 
 void moe_kernels_to_json(const MoeKernels *kernels, JsonBuilder *builder)
@@ -172,7 +261,10 @@ void moe_kernels_to_json(const MoeKernels *kernels, JsonBuilder *builder)
     for (guint i = 0; i < kernels->names->len; i++) {
         json_builder_set_member_name(builder, kernels->names->pdata[i]);
         json_builder_begin_object(builder);
-        moe_fields_to_json(moe_kernel_fields, &g_array_index(kernels->kernels, Kernel, i), builder);
+        const Kernel *kernel = &g_array_index(kernels->kernels, Kernel, i);
+        moe_fields_to_json(moe_kernel_fields, kernel, builder);
+        if (kernel->variants != NULL)
+            add_variants(kernel->variants, builder);
         json_builder_end_object(builder);
     }
 }

@@ -8,11 +8,17 @@
  *         sources: rows of which table they were fitted on
  *         dispatch: {startup: 20us, message: 0.3us, token: 2ns, sms: 20}
  *         combine: {startup: 25us, token: 4ns, sms: 20}
- *       all-reduce: {startup: 9us, message: 1us}
+ *       all-reduce:
+ *         startup: 5us
+ *         variants:
+ *           - {algorithm: ring, protocol: LL, message: 0.4us, rate: 10GBps}
+ *           - {algorithm: ring, protocol: Simple, message: 2us}
  *
  * A rank's messages start startup + message * (peers that it sends to) + token * (copies of tokens
  * that it sends, forwarded ones too) after it enters the kernel; a kernel of several rounds or
- * pipelined chunks pays the startup once, and the rest with the round or chunk that it belongs to.
+ * pipelined chunks pays the startup once, and the rest with the round or chunk that it belongs to. A
+ * collective's kernels have variants, as NCCL has protocols, and take the one that promises to be
+ * the fastest.
  */
 #ifndef MOE_SIM_KERNELS_H
 #define MOE_SIM_KERNELS_H
@@ -25,6 +31,14 @@ typedef struct {
     double token;   /* s per copy of a token that a rank sends, at the sender */
     gint64 sms;     /* multiprocessors that it takes from computing; 0: not known */
 } MoeKernelCost;
+
+/* One way in which a collective's kernels work. */
+typedef struct {
+    char *algorithm, *protocol; /* NULL: any; no name */
+    double startup, message;    /* NaN: the kernel's */
+    double
+        rate; /* bytes/s at which a rank handles what it sends, before it is sent; NaN: at once */
+} MoeKernelVariant;
 
 typedef enum { MOE_KERNEL_DISPATCH, MOE_KERNEL_COMBINE, MOE_KERNEL_ALONE } MoeKernelPart;
 
@@ -45,6 +59,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeKernels, moe_kernels_free)
  * (first) GPU for startup, else 0. Returns whether the topology names the kernel. */
 gboolean moe_kernels_cost(const MoeKernels *kernels, const char *name, MoeKernelPart part,
                           MoeKernelCost *cost_out);
+
+/* The variants of the collective @name, of which there are *@n_out; borrowed. 0 and NULL: none. */
+const MoeKernelVariant *moe_kernels_variants(const MoeKernels *kernels, const char *name,
+                                             guint *n_out);
 
 /* Where the constants of @name are from; NULL when nothing is said. Borrowed. */
 const char *moe_kernels_sources(const MoeKernels *kernels, const char *name);

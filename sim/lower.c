@@ -4,7 +4,6 @@
 
 #include "sim/alltoall.h"
 #include "sim/base/memory.h"
-#include "sim/collective.h"
 #include "sim/engine.h"
 #include "sim/traffic.h"
 
@@ -202,42 +201,10 @@ static gboolean check_memory(const MoeScenario *s, const GPtrArray *steps, GErro
     return FALSE;
 }
 
-/* A collective alone. */
-static MoeLowered *lower_collective(const MoeScenario *s, GError **error)
-{
-    g_autoptr(MoeLowered) lowered = g_new0(MoeLowered, 1);
-    lowered->programs = moe_programs_new(s->n_ranks);
-    lowered->programs->layer = -1;
-    lowered->loads = g_array_new(FALSE, FALSE, sizeof(MoeBlockLoad));
-    int operation = s->file.collective.operation;
-    MoeKernelCost cost;
-    moe_kernels_cost(s->kernels,
-                     operation == MOE_ALL_TO_ALL ? s->file.collective.algorithm
-                                                 : moe_operation_names()[operation],
-                     operation == MOE_ALL_TO_ALL ? MOE_KERNEL_DISPATCH : MOE_KERNEL_ALONE, &cost);
-    const MoeCollective job = {
-        .topology = s->topology,
-        .operation = (MoeOperation)s->file.collective.operation,
-        .algorithm = s->file.collective.algorithm,
-        .bytes = (gint64)s->file.collective.bytes,
-        .root = s->file.collective.root,
-        .to = s->file.collective.to,
-        .chunk = (gint64)s->file.collective.chunk,
-        .overhead = 1,
-        .phase = MOE_PHASE_COLLECTIVE,
-        .startup = cost.startup,
-        .message = cost.message,
-    };
-    if (moe_collective_lower(&job, lowered->programs, error))
-        return g_steal_pointer(&lowered);
-    g_prefix_error(error, "%s: ", s->path);
-    return NULL;
-}
-
 MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **error)
 {
     if (moe_scenario_is_collective(scenario))
-        return lower_collective(scenario, error);
+        return moe_lower_collective(scenario, error);
     const MoeModelShape *shape = &scenario->model->shape;
     g_autoptr(MoeLowered) lowered = g_new0(MoeLowered, 1);
     lowered->cost = (MoeCost){

@@ -31,12 +31,18 @@ typedef struct {
     MoePlacement *placement; /* NULL: a collective alone */
     GArray *loads;           /* MoeBlockLoad, by step and block */
     MoeCost cost;
+    const char *algorithm, *protocol; /* of a collective alone, else NULL; borrowed */
 } MoeLowered;
 
 /* Lowers @scenario; with @balanced, under the balanced control's routing of the same tokens. Frees
  * with moe_lowered_free(). Errors: MOE_ERROR_INPUT (parts that do not fit); NULL then. */
 MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced,
                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same for a collective alone. Of the variants that its kernels have, and, when the scenario
+ * names no algorithm, of their algorithms, the one that moe_collective_estimate() finds fastest. */
+MoeLowered *moe_lower_collective(const MoeScenario *scenario,
+                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_lowered_free(MoeLowered *lowered);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeLowered, moe_lowered_free)
 

@@ -162,13 +162,15 @@ static void add_collective(const MoeRun *run, GString *text)
     char size[MOE_UNITS_TEXT], time[MOE_UNITS_TEXT], rate[MOE_UNITS_TEXT], bus[MOE_UNITS_TEXT];
     g_autofree char *name = moe_text_printable(s->file.name, FALSE);
     g_autofree char *gpus = list_gpus(s);
+    const char *protocol = run->lowered->protocol;
     gint64 messages = 0;
     for (gint64 r = 0; r < s->n_ranks; r++)
         messages += run->lowered->programs->ranks[r].sends->len;
     moe_units_format(bytes, MOE_UNIT_BYTES, size);
-    g_string_append_printf(text, "%s: %s of %s by %s, %" G_GINT64_FORMAT " GPUs on %s (%s)\n\n",
-                           name, moe_operation_names()[operation], size,
-                           s->file.collective.algorithm, s->n_ranks, s->topology->file.name, gpus);
+    g_string_append_printf(text, "%s: %s of %s by %s%s%s, %" G_GINT64_FORMAT " GPUs on %s (%s)\n\n",
+                           name, moe_operation_names()[operation], size, run->lowered->algorithm,
+                           protocol != NULL ? " " : "", protocol != NULL ? protocol : "",
+                           s->n_ranks, s->topology->file.name, gpus);
     moe_units_format(seconds, MOE_UNIT_TIME, time);
     moe_units_format(seconds > 0 ? bytes / seconds : 0, MOE_UNIT_RATE, rate);
     moe_units_format(seconds > 0 ? bytes / seconds * moe_operation_bus_factor(operation, s->n_ranks)

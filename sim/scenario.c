@@ -106,7 +106,7 @@ static const MoeField collective_fields[] = {
     {"operation", MOE_FIELD_CHOICE, INNER(collective, operation), .choices = moe_operation_names,
      .doc = "what the ranks do together"},
     {"algorithm", MOE_FIELD_STRING, INNER(collective, algorithm), "",
-     .doc = "ring, tree, hierarchical, direct; all-to-all: those of dispatch"},
+     .doc = "ring, tree, hierarchical, direct, nvls; all-to-all: those of dispatch"},
     {"bytes", MOE_FIELD_QUANTITY, INNER(collective, bytes), .unit = MOE_UNIT_BYTES, .min = 1,
      .max = 1e15, .doc = "of the whole buffer, as nccl-tests count"},
     {"root", MOE_FIELD_INT, INNER(collective, root), "0", .min = 0, .max = 1 << 16,
@@ -361,16 +361,14 @@ static gboolean check_rank(const MoeScenario *s, const char *key, gint64 rank, G
 /* Fills in what depends on the operation and the number of ranks. */
 static gboolean check_collective(MoeScenario *s, GError **error)
 {
-    const char *operation = moe_operation_names()[s->file.collective.operation];
-    g_autofree const char **known =
-        moe_collective_algorithms((MoeOperation)s->file.collective.operation);
-    if (s->file.collective.algorithm == NULL)
-        s->file.collective.algorithm = g_strdup(known[0]);
-    if (!g_strv_contains(known, s->file.collective.algorithm)) {
-        g_autofree char *all = g_strjoinv(", ", (char **)known);
-        return moe_node_fail(collective_node(s, "algorithm"), error,
-                             "collective: algorithm: '%s' is none that does %s; write one of %s",
-                             s->file.collective.algorithm, operation, all);
+    const char *algorithm = s->file.collective.algorithm;
+    if (algorithm == NULL && s->file.collective.operation == MOE_ALL_TO_ALL)
+        s->file.collective.algorithm = g_strdup(moe_alltoall_names()[0]);
+    else if (algorithm != NULL &&
+             !moe_collective_does(moe_operation_names()[s->file.collective.operation], algorithm,
+                                  error)) {
+        moe_node_prefix(collective_node(s, "algorithm"), "collective", error);
+        return FALSE;
     }
     if (collective_node(s, "to") == moe_node_get(s->root, "collective"))
         s->file.collective.to = s->n_ranks - 1;

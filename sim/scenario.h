@@ -48,7 +48,7 @@ typedef struct {
     int control;
     struct {
         int operation;   /* MoeOperation */
-        char *algorithm; /* NULL: the operation's first */
+        char *algorithm; /* NULL: the fastest of the topology's, else ring */
         double bytes, chunk;
         gint64 root, to; /* to -1: not given */
     } collective;

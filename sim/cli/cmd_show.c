@@ -6,6 +6,7 @@
 #include "sim/base/text.h"
 #include "sim/base/yaml.h"
 #include "sim/cli/cli.h"
+#include "sim/collective.h"
 #include "sim/folder.h"
 #include "sim/published.h"
 #include "sim/scenario.h"
@@ -214,6 +215,33 @@ static void add_kernels(const MoeKernels *kernels, GString *text)
     }
 }
 
+static void add_variants(const MoeKernels *kernels, GString *text)
+{
+    char times[2][MOE_UNITS_TEXT], rate[MOE_UNITS_TEXT];
+    for (const char *const *name = moe_collective_kernels(); *name != NULL; name++) {
+        MoeKernelCost cost;
+        guint n;
+        if (!moe_kernels_cost(kernels, *name, MOE_KERNEL_ALONE, &cost))
+            continue;
+        const char *sources = moe_kernels_sources(kernels, *name);
+        const MoeKernelVariant *variants = moe_kernels_variants(kernels, *name, &n);
+        g_string_append_printf(text, "kernel %s, startup and per peer%s%s\n", *name,
+                               sources != NULL ? ": " : "", sources != NULL ? sources : "");
+        const MoeKernelVariant plain = {NULL, NULL, cost.startup, cost.message, NAN};
+        for (guint i = 0; i < MAX(n, 1); i++) {
+            const MoeKernelVariant *v = n > 0 ? &variants[i] : &plain;
+            g_autofree char *title =
+                g_strdup_printf("  %s %s", v->algorithm != NULL ? v->algorithm : "any algorithm",
+                                v->protocol != NULL ? v->protocol : "");
+            add_line(text, title, "%s, %s%s%s",
+                     moe_units_format(v->startup, MOE_UNIT_TIME, times[0]),
+                     moe_units_format(v->message, MOE_UNIT_TIME, times[1]),
+                     isnan(v->rate) ? "" : ", handles ",
+                     isnan(v->rate) ? "" : moe_units_format(v->rate, MOE_UNIT_RATE, rate));
+        }
+    }
+}
+
 /* @format: NULL for the summary, or the platform file for a simulator's own tools. @nodes: where the
  * file does not say. */
 static gboolean show_topology(const char *path, int nodes, const char *format, GString *text,
@@ -240,6 +268,7 @@ static gboolean show_topology(const char *path, int nodes, const char *format, G
     }
     add_fabrics(t, text);
     add_kernels(kernels, text);
+    add_variants(kernels, text);
     return TRUE;
 }
 
