@@ -1,20 +1,19 @@
 /* bench.c - times every kernel at the shapes of real models, against what this machine can do at
  * all.
  *
- * Prints a table, or with --csv the columns kernel, shape, seconds, gflop_s, gbyte_s, roof_share.
- * The roof is measured in the same run: SGEMM of 2048 x 2048 and a copy of 256 MB, on all threads;
- * a kernel's share is of the slower side of its own roofline. Median of repeated calls.
+ * bench [--csv FILE]: prints a table; FILE has the columns kernel, shape, seconds, gflop_s, gbyte_s,
+ * roof, roof_share. The roofs are measured in the same run, on all threads (roof.h); a kernel's is
+ * what bounds it more, "sgemm" or "memory", the better of reading and copying. Least of repeated calls.
  */
 #include "config.h"
 
 #include "kernels/cases.h"
-#include "kernels/linear.h"
+#include "kernels/roof.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const struct {
     const char *kernel, *what;
@@ -22,14 +21,21 @@ static const struct {
 } benches[] = {
     {"rmsnorm", "4096 tokens of 2048", {.T = 4096, .H = 2048}},
     {"rope", "4096 tokens, 16 heads of 128", {.T = 4096, .Q = 16, .D = 128}},
+    {"linear", "2048 x 1024 x 1024, f32", {.T = 2048, .N = 1024, .H = 1024}},
     {"linear", "4096 x 2048 x 2048, bf16", {.T = 4096, .N = 2048, .H = 2048, .dtype = MOE_BF16}},
+    {"linear", "4096 x 2048 x 2048, q8_0", {.T = 4096, .N = 2048, .H = 2048, .dtype = MOE_Q8_0}},
+    {"attention", "2048 tokens, 16 heads of 64", {.T = 2048, .N = 1, .Q = 16, .G = 16, .D = 64}},
     {"attention",
      "4096 tokens in 2, 16 heads of 128",
      {.T = 4096, .N = 2, .Q = 16, .G = 16, .D = 128}},
     {"attention", "8192 tokens in 2, 4 heads of 32", {.T = 8192, .N = 2, .Q = 4, .G = 4, .D = 32}},
     {"gate", "65536 tokens, 8 of 256", {.T = 65536, .E = 256, .K = 8}},
+    {"gate", "65536 tokens, 8 of 256, renormalised", {.T = 65536, .E = 256, .K = 8, .F = 1}},
     {"gate", "65536 tokens, 8 of 64", {.T = 65536, .E = 64, .K = 8}},
     {"permute", "4096 tokens x 8 of 2048", {.T = 4096, .E = 64, .K = 8, .H = 2048}},
+    {"experts",
+     "2048 tokens x 2, 16 of 1024 x 1024, f32",
+     {.T = 2048, .E = 16, .K = 2, .H = 1024, .F = 1024}},
     {"experts",
      "2048 tokens x 8, 64 of 2048 x 1024, bf16",
      {.T = 2048, .E = 64, .K = 8, .H = 2048, .F = 1024, .dtype = MOE_BF16}},
@@ -39,33 +45,16 @@ static const struct {
     {"combine", "4096 tokens x 8 of 2048", {.T = 4096, .E = 64, .K = 8, .H = 2048}},
 };
 
-static double now_s(void)
+/* The least time of a call, of at least 5 calls and half a second. */
+static double least_seconds(void (*call)(void *), void *data)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int rising(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* The median time of a call, of at least 5 calls and half a second. */
-static double median_seconds(void (*call)(void *), void *data)
-{
-    enum { MOST = 200 };
-    double times[MOST], begin = now_s();
-    int n = 0;
-    call(data); /* warm */
-    while (n < MOST && (n < 5 || now_s() - begin < 0.5)) {
-        double start = now_s();
+    double least = INFINITY, begin = moe_roof_now();
+    for (int n = 0; n < 5 || moe_roof_now() - begin < 0.5; n++) {
+        double start = moe_roof_now();
         call(data);
-        times[n++] = now_s() - start;
+        least = fmin(least, moe_roof_now() - start);
     }
-    qsort(times, (size_t)n, sizeof(double), rising);
-    return times[n / 2];
+    return least;
 }
 
 typedef struct {
@@ -79,42 +68,6 @@ static void call_kernel(void *data)
     call->kernel->run(call->c);
 }
 
-typedef struct {
-    float *x, *y;
-    size_t n;
-    MoeMatrix w;
-} Roof;
-
-static void call_gemm(void *data)
-{
-    Roof *roof = data;
-    moe_linear(roof->n, roof->x, &roof->w, roof->y);
-}
-
-enum { COPY_BYTES = 256 << 20, COPY_BLOCK = 1 << 20 };
-
-static void call_copy(void *data)
-{
-    Roof *roof = data;
-#pragma omp parallel for schedule(static)
-    for (size_t at = 0; at < COPY_BYTES; at += COPY_BLOCK)
-        memcpy((char *)roof->y + at, (char *)roof->x + at, COPY_BLOCK);
-}
-
-/* FLOP/s and bytes/s that this machine reaches. */
-static void measure_roof(double *flop_s, double *bytes_s)
-{
-    const size_t n = 2048;
-    Roof roof = {.x = moe_scratch(COPY_BYTES), .y = moe_scratch(COPY_BYTES), .n = n};
-    memset(roof.x, 0, COPY_BYTES);
-    memset(roof.y, 0, COPY_BYTES);
-    *bytes_s = 2.0 * COPY_BYTES / median_seconds(call_copy, &roof);
-    roof.w = (MoeMatrix){roof.x, MOE_F32, n, n};
-    *flop_s = 2.0 * (double)(n * n * n) / median_seconds(call_gemm, &roof);
-    free(roof.x);
-    free(roof.y);
-}
-
 static const MoeKernel *find_kernel(const char *name)
 {
     size_t n;
@@ -125,28 +78,50 @@ static const MoeKernel *find_kernel(const char *name)
     abort();
 }
 
+typedef struct {
+    double flop_s, bytes_s;
+} Roof;
+
+static Roof measure_roof(void)
+{
+    double read = moe_roof_read(0.5), copy = moe_roof_copy(0.5);
+    Roof roof = {moe_roof_flops(1), fmax(read, copy)};
+    printf("roof: SGEMM %.1f GFLOP/s; memory read %.1f GB/s, copy %.1f GB/s\n", roof.flop_s * 1e-9,
+           read * 1e-9, copy * 1e-9);
+    return roof;
+}
+
+static void bench(size_t i, const Roof *roof, FILE *csv)
+{
+    KernelCall call = {find_kernel(benches[i].kernel), NULL};
+    call.c = moe_case_new(call.kernel, &benches[i].shape);
+    double seconds = least_seconds(call_kernel, &call);
+    double flop = call.kernel->flop(&benches[i].shape) / seconds;
+    double bytes = call.kernel->bytes(&benches[i].shape) / seconds;
+    const char *bound = flop / roof->flop_s > bytes / roof->bytes_s ? "sgemm" : "memory";
+    double share = fmax(flop / roof->flop_s, bytes / roof->bytes_s);
+    printf("%-10s %-42s %10.3f %9.2f %7.2f %-6s %5.0f%%\n", benches[i].kernel, benches[i].what,
+           seconds * 1e3, flop * 1e-9, bytes * 1e-9, bound, share * 100);
+    fflush(stdout);
+    if (csv != NULL)
+        fprintf(csv, "%s,\"%s\",%.6g,%.4g,%.4g,%s,%.3f\n", benches[i].kernel, benches[i].what,
+                seconds, flop * 1e-9, bytes * 1e-9, bound, share);
+    moe_case_free(call.c);
+}
+
 int main(int argc, char **argv)
 {
-    int csv = argc > 1 && strcmp(argv[1], "--csv") == 0;
-    double flop_s, bytes_s;
-    measure_roof(&flop_s, &bytes_s);
-    if (csv)
-        printf("kernel,shape,seconds,gflop_s,gbyte_s,roof_share\n");
-    else
-        printf("roof: SGEMM %.1f GFLOP/s, copy %.1f GB/s\n%-10s %-42s %10s %9s %7s %6s\n",
-               flop_s * 1e-9, bytes_s * 1e-9, "kernel", "shape", "ms", "GFLOP/s", "GB/s", "roof");
-    for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++) {
-        KernelCall call = {find_kernel(benches[i].kernel), NULL};
-        call.c = moe_case_new(call.kernel, &benches[i].shape);
-        double seconds = median_seconds(call_kernel, &call);
-        double flop = call.kernel->flop(&benches[i].shape),
-               bytes = call.kernel->bytes(&benches[i].shape);
-        double share = fmax(flop / flop_s, bytes / bytes_s) / seconds;
-        printf(csv ? "%s,\"%s\",%.6g,%.4g,%.4g,%.3f\n" : "%-10s %-42s %10.3f %9.2f %7.2f %5.0f%%\n",
-               benches[i].kernel, benches[i].what, csv ? seconds : seconds * 1e3,
-               flop / seconds * 1e-9, bytes / seconds * 1e-9, csv ? share : share * 100);
-        fflush(stdout);
-        moe_case_free(call.c);
+    FILE *csv = argc == 3 && strcmp(argv[1], "--csv") == 0 ? fopen(argv[2], "w") : NULL;
+    if (argc > 1 && csv == NULL) {
+        fprintf(stderr, "usage: bench [--csv FILE], and FILE can be written\n");
+        return EXIT_FAILURE;
     }
-    return EXIT_SUCCESS;
+    Roof roof = measure_roof();
+    printf("%-10s %-42s %10s %9s %7s %-6s %6s\n", "kernel", "shape", "ms", "GFLOP/s", "GB/s",
+           "roof", "share");
+    if (csv != NULL)
+        fprintf(csv, "kernel,shape,seconds,gflop_s,gbyte_s,roof,roof_share\n");
+    for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++)
+        bench(i, &roof, csv);
+    return csv == NULL || fclose(csv) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
