@@ -3,6 +3,7 @@
 #include "kernels/attention.h"
 
 #include "kernels/linear.h"
+#include "kernels/loops.h"
 #include "kernels/simd.h"
 
 #include <cblas.h>
@@ -10,13 +11,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 128 }; /* queries and keys that meet at a time; a multiple of MOE_LANES */
+/* A span of queries of one head meets its keys a block at a time, in rows of so many queries: the
+ * block is brought together once, and it and the scores stay in the second-level cache. */
+enum { SPAN = 512, ROWS = 64, KEYS = 192 };
+static const float LOG2_E = 1.44269504F;
+
+/* A sequence, its first token, the span's first query in it, queries. */
+typedef struct {
+    size_t sequence, start, first, n;
+} Span;
 
 typedef struct {
-    float scores[BLOCK * BLOCK];
-    float max[BLOCK], sum[BLOCK];
-    float out[]; /* [BLOCK, DV] */
+    float scores[ROWS * KEYS]; /* times log2(e) */
+    float max[SPAN], sum[SPAN];
+    float *q, *k, *v, *out; /* [SPAN, D], [KEYS, D], [KEYS, DV], [SPAN, DV] */
+    float floats[];
 } Scratch;
+
+static Scratch *scratch_new(size_t D, size_t DV)
+{
+    Scratch *s = moe_scratch(sizeof(*s) + (SPAN + KEYS) * (D + DV) * sizeof(float));
+    s->q = s->floats;
+    s->k = s->q + SPAN * D;
+    s->v = s->k + KEYS * D;
+    s->out = s->v + KEYS * DV;
+    return s;
+}
 
 /* The first position that the query at @position may see. */
 MOE_INLINE size_t first_seen(const MoeAttentionShape *shape, size_t position)
@@ -27,66 +47,17 @@ MOE_INLINE size_t first_seen(const MoeAttentionShape *shape, size_t position)
     return low;
 }
 
-/* Turns the scores [from, n) of one row into exp(score - new maximum), zero elsewhere up to BLOCK,
- * and rescales what was gathered so far. */
-MOE_INLINE void soften_row(float *row, size_t from, size_t n, float scale, float *max, float *sum,
-                           float *out, size_t DV)
+/* @rows queries from the one at @position and row @r of the span, and @keys keys. */
+static void soften(Scratch *s, const MoeAttentionShape *shape, size_t r, size_t rows,
+                   size_t position, size_t first_key, size_t keys, size_t DV)
 {
-    MoeV8 v, top, total;
-    if (from >= n) { /* nothing to see here */
-        memset(row, 0, BLOCK * sizeof(*row));
-        return;
+    for (size_t i = 0; i < rows; i++) {
+        size_t low = first_seen(shape, position + i), end = position + i + 1;
+        size_t reach = end > first_key ? end - first_key : 0; /* keys that this query may see */
+        MOE_BEST(moe_soften)
+        (s->scores + i * KEYS, low > first_key ? low - first_key : 0, reach < keys ? reach : keys,
+         keys, s->max + r + i, s->sum + r + i, s->out + (r + i) * DV, DV);
     }
-    for (size_t i = 0; i < from; i++)
-        row[i] = -INFINITY;
-    for (size_t i = n; i < BLOCK; i++)
-        row[i] = -INFINITY;
-    moe_v8_set(-INFINITY, &top);
-    for (size_t i = 0; i < n; i += MOE_LANES) {
-        moe_v8_load(row + i, &v);
-        v *= scale;
-        moe_v8_store(row + i, &v);
-        moe_v8_greater(&v, &top, &top);
-    }
-    float block_max = moe_v8_max(&top);
-    float new_max = block_max > *max ? block_max : *max;
-    moe_v8_set(*max - new_max, &v); /* -inf in the first block: factor 0 */
-    moe_v8_exp(&v, &v);
-    const float factor = v[0];
-    moe_v8_set(new_max, &top);
-    moe_v8_set(0, &total);
-    for (size_t i = 0; i < BLOCK; i += MOE_LANES) {
-        moe_v8_load(row + i, &v);
-        v -= top;
-        moe_v8_exp(&v, &v);
-        moe_v8_store(row + i, &v);
-        total += v;
-    }
-    *sum = *sum * factor + moe_v8_sum(&total);
-    *max = new_max;
-    if (factor != 1)
-        for (size_t d = 0; d < DV; d++)
-            out[d] *= factor;
-}
-
-MOE_CLONES static void soften(Scratch *s, const MoeAttentionShape *shape, size_t rows,
-                              size_t first_query, size_t first_key, size_t keys, size_t DV)
-{
-    for (size_t r = 0; r < rows; r++) {
-        size_t position = first_query + r, low = first_seen(shape, position);
-        /* Keys that this query may see. */
-        size_t reach = position + 1 > first_key ? position + 1 - first_key : 0;
-        soften_row(s->scores + r * BLOCK, low > first_key ? low - first_key : 0,
-                   reach < keys ? reach : keys, shape->scale, s->max + r, s->sum + r,
-                   s->out + r * DV, DV);
-    }
-}
-
-MOE_CLONES static void finish(const Scratch *s, size_t rows, size_t DV, size_t stride, float *out)
-{
-    for (size_t r = 0; r < rows; r++)
-        for (size_t d = 0; d < DV; d++)
-            out[r * stride + d] = s->out[r * DV + d] / s->sum[r];
 }
 
 static size_t value_width(const MoeAttentionShape *shape)
@@ -94,77 +65,96 @@ static size_t value_width(const MoeAttentionShape *shape)
     return shape->DV > 0 ? shape->DV : shape->D;
 }
 
-/* Queries at the positions [first, first + rows) of one sequence and @head; q and out start at the
- * first of them, k and v at the sequence. */
-static void attend(Scratch *s, const MoeAttentionShape *shape, size_t head, size_t first,
-                   size_t rows, const float *q, const float *k, const float *v, float *out)
+/* Rows that lie @stride floats apart, together. */
+static void gather(size_t n, size_t width, const float *from, size_t stride, float *to)
 {
-    size_t D = shape->D, DV = value_width(shape);
-    size_t q_stride = shape->Q * D, k_stride = shape->G * D, v_stride = shape->G * DV;
-    for (size_t r = 0; r < rows; r++) {
-        s->max[r] = shape->sinks != NULL ? shape->sinks[head] : -INFINITY;
-        s->sum[r] = shape->sinks != NULL ? 1 : 0;
-    }
-    memset(s->out, 0, rows * DV * sizeof(float));
-    /* The first query sees the furthest back. */
-    size_t key = first_seen(shape, first) / BLOCK * BLOCK;
-    for (; key < first + rows; key += BLOCK) {
-        size_t keys = first + rows - key < BLOCK ? first + rows - key : BLOCK;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)keys, (int)D, 1, q,
-                    (int)q_stride, k + key * k_stride, (int)k_stride, 0, s->scores, BLOCK);
-        soften(s, shape, rows, first, key, keys, DV);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)DV, (int)keys, 1,
-                    s->scores, BLOCK, v + key * v_stride, (int)v_stride, 1, s->out, (int)DV);
-    }
-    finish(s, rows, DV, shape->Q * DV, out);
+    for (size_t i = 0; i < n; i++)
+        memcpy(to + i * width, from + i * stride, width * sizeof(float));
 }
 
-/* A sequence, its first token, the block's first query in it, queries. */
-typedef struct {
-    size_t sequence, start, first, rows;
-} Block;
+/* All rows of a span of @n queries, the first at @position, that see one of the keys in s->k. */
+static void meet(Scratch *s, const MoeAttentionShape *shape, size_t n, size_t position, size_t key,
+                 size_t keys)
+{
+    const size_t D = shape->D, DV = value_width(shape);
+    for (size_t r = 0; r < n; r += ROWS) {
+        size_t rows = n - r < ROWS ? n - r : ROWS, first = position + r, end = first + rows;
+        if (end <= key || first_seen(shape, first) >= key + keys)
+            continue;
+        size_t here = end - key < keys ? end - key : keys;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)here, (int)D,
+                    shape->scale * LOG2_E, s->q + r * D, (int)D, s->k, (int)D, 0, s->scores, KEYS);
+        soften(s, shape, r, rows, first, key, here, DV);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)DV, (int)here, 1,
+                    s->scores, KEYS, s->v, (int)DV, 1, s->out + r * DV, (int)DV);
+    }
+}
 
-static Block *cut_blocks(size_t n_sequences, const size_t *offsets, size_t *n_out)
+/* @n queries of one sequence and @head, the first at @position; q and out start at the first of
+ * them, k and v at the sequence. */
+static void attend(Scratch *s, const MoeAttentionShape *shape, size_t head, size_t position,
+                   size_t n, const float *q, const float *k, const float *v, float *out)
+{
+    const size_t D = shape->D, DV = value_width(shape), end = position + n;
+    for (size_t r = 0; r < n; r++) {
+        s->max[r] = shape->sinks != NULL ? shape->sinks[head] * LOG2_E : -INFINITY;
+        s->sum[r] = shape->sinks != NULL ? 1 : 0;
+    }
+    memset(s->out, 0, n * DV * sizeof(float));
+    gather(n, D, q, shape->Q * D, s->q);
+    /* The first query sees the furthest back. */
+    for (size_t key = first_seen(shape, position) / KEYS * KEYS; key < end; key += KEYS) {
+        size_t keys = end - key < KEYS ? end - key : KEYS;
+        gather(keys, D, k + key * shape->G * D, shape->G * D, s->k);
+        gather(keys, DV, v + key * shape->G * DV, shape->G * DV, s->v);
+        meet(s, shape, n, position, key, keys);
+    }
+    for (size_t r = 0; r < n; r++)
+        for (size_t d = 0; d < DV; d++)
+            out[r * shape->Q * DV + d] = s->out[r * DV + d] / s->sum[r];
+}
+
+static Span *cut_spans(size_t n_sequences, const size_t *offsets, size_t *n_out)
 {
     size_t n = 0;
     for (size_t s = 0; s < n_sequences; s++)
-        n += (offsets[s + 1] - offsets[s] + BLOCK - 1) / BLOCK;
-    Block *blocks = moe_scratch(n * sizeof(*blocks));
+        n += (offsets[s + 1] - offsets[s] + SPAN - 1) / SPAN;
+    Span *spans = moe_scratch(n * sizeof(*spans));
     n = 0;
     for (size_t s = 0; s < n_sequences; s++) {
         size_t length = offsets[s + 1] - offsets[s];
-        for (size_t first = 0; first < length; first += BLOCK)
-            blocks[n++] =
-                (Block){s, offsets[s], first, length - first < BLOCK ? length - first : BLOCK};
+        for (size_t first = 0; first < length; first += SPAN)
+            spans[n++] =
+                (Span){s, offsets[s], first, length - first < SPAN ? length - first : SPAN};
     }
     *n_out = n;
-    return blocks;
+    return spans;
 }
 
 void moe_attention_causal(size_t n_sequences, const size_t *offsets, const MoeAttentionShape *shape,
                           const float *restrict q, const float *restrict k, const float *restrict v,
                           float *restrict out)
 {
-    size_t n_blocks;
-    Block *blocks = cut_blocks(n_sequences, offsets, &n_blocks);
+    size_t n_spans;
+    Span *spans = cut_spans(n_sequences, offsets, &n_spans);
     size_t group = shape->Q / shape->G, D = shape->D, DV = value_width(shape);
     moe_blas_single();
 #pragma omp parallel
     {
-        Scratch *s = moe_scratch(sizeof(*s) + BLOCK * DV * sizeof(float));
+        Scratch *s = scratch_new(D, DV);
 #pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < n_blocks * shape->Q; i++) {
+        for (size_t i = 0; i < n_spans * shape->Q; i++) {
             /* The longest rows of a sequence first: they take the most time. */
-            const Block *b = &blocks[n_blocks - 1 - i / shape->Q];
+            const Span *b = &spans[n_spans - 1 - i / shape->Q];
             size_t head = i % shape->Q;
             size_t q_head = (b->start + b->first) * shape->Q + head;
             size_t kv_head = (b->start + b->sequence * shape->past) * shape->G + head / group;
-            attend(s, shape, head, shape->past + b->first, b->rows, q + q_head * D, k + kv_head * D,
+            attend(s, shape, head, shape->past + b->first, b->n, q + q_head * D, k + kv_head * D,
                    v + kv_head * DV, out + q_head * DV);
         }
         free(s);
     }
-    free(blocks);
+    free(spans);
 }
 
 void moe_attention_causal_ref(size_t n_sequences, const size_t *offsets,

@@ -1,7 +1,7 @@
 /* bench.c - times every kernel at the shapes of real models, against what this machine can do at
  * all.
  *
- * bench [--csv FILE]: prints a table; FILE has the columns kernel, shape, seconds, gflop_s, gbyte_s,
+ * bench [--csv FILE] [KERNEL...]: prints a table; FILE has the columns kernel, shape, seconds, gflop_s, gbyte_s,
  * roof, roof_share. The roofs are measured in the same run, on all threads (roof.h); a kernel's is
  * what bounds it more, "sgemm" or "memory", the better of reading and copying. Least of repeated calls.
  */
@@ -109,12 +109,25 @@ static void bench(size_t i, const Roof *roof, FILE *csv)
     moe_case_free(call.c);
 }
 
+static int wanted(const char *kernel, int n, char **names)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(kernel, names[i]) == 0)
+            return 1;
+    return n == 0;
+}
+
 int main(int argc, char **argv)
 {
-    FILE *csv = argc == 3 && strcmp(argv[1], "--csv") == 0 ? fopen(argv[2], "w") : NULL;
-    if (argc > 1 && csv == NULL) {
-        fprintf(stderr, "usage: bench [--csv FILE], and FILE can be written\n");
-        return EXIT_FAILURE;
+    FILE *csv = NULL;
+    if (argc > 1 && strcmp(argv[1], "--csv") == 0) {
+        csv = argc > 2 ? fopen(argv[2], "w") : NULL;
+        if (csv == NULL) {
+            fprintf(stderr, "bench: --csv needs a file that can be written\n");
+            return EXIT_FAILURE;
+        }
+        argc -= 2;
+        argv += 2;
     }
     Roof roof = measure_roof();
     printf("%-10s %-42s %10s %9s %7s %-6s %6s\n", "kernel", "shape", "ms", "GFLOP/s", "GB/s",
@@ -122,6 +135,7 @@ int main(int argc, char **argv)
     if (csv != NULL)
         fprintf(csv, "kernel,shape,seconds,gflop_s,gbyte_s,roof,roof_share\n");
     for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++)
-        bench(i, &roof, csv);
+        if (wanted(benches[i].kernel, argc - 1, argv + 1))
+            bench(i, &roof, csv);
     return csv == NULL || fclose(csv) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -10,7 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 256 };
+enum { MOST_ROWS = 512, ROUND_ROWS = 16 };
+
+/* Rows [first, first + n) of expert @e. */
+typedef struct {
+    size_t e, first, n;
+} Rows;
 
 /* gpt-oss's activation, as moe_silu_times(). */
 static void clamped_times(size_t rows, size_t n, float limit, const float *a, const float *b,
@@ -51,66 +56,80 @@ static void product(size_t rows, size_t n, size_t cols, const float *x, const fl
                 (int)cols, w, (int)cols, 0, y, (int)y_stride);
 }
 
-/* Columns [f, f + n) of one expert's hidden layer, for all of its rows. */
+/* Columns [f, f + n) of the hidden layer of one expert's rows. */
 static void up_tile(const MoeExpert *expert, size_t f, size_t n, size_t F, size_t rows,
-                    const float *x, float *hidden, float *tile, float *product_scratch)
+                    const float *x, float *hidden, float *tile, float *pair)
 {
     size_t H = expert->gate.cols;
-    const float *gate = moe_matrix_rows(&expert->gate, f, n, tile);
-    const float *up =
-        expert->up.data != NULL ? moe_matrix_rows(&expert->up, f, n, tile + n * H) : NULL;
-    for (size_t r = 0; r < rows; r += ROWS) {
-        size_t here = rows - r < ROWS ? rows - r : ROWS;
-        float *a = product_scratch, *b = product_scratch + ROWS * n;
-        product(here, n, H, x + r * H, gate, a, n);
-        add_bias(here, n, from(expert->gate_bias, f), a, n);
-        if (up == NULL) {
-            relu(here, n, a, hidden + r * F + f, F);
-            continue;
-        }
-        product(here, n, H, x + r * H, up, b, n);
-        add_bias(here, n, from(expert->up_bias, f), b, n);
-        if (expert->limit > 0)
-            clamped_times(here, n, expert->limit, a, b, hidden + r * F + f, F);
-        else
-            MOE_BEST(moe_silu_times)(here, n, a, b, hidden + r * F + f, F);
+    float *a = pair, *b = pair + rows * n;
+    product(rows, n, H, x, moe_matrix_rows(&expert->gate, f, n, tile), a, n);
+    add_bias(rows, n, from(expert->gate_bias, f), a, n);
+    if (expert->up.data == NULL) {
+        relu(rows, n, a, hidden + f, F);
+        return;
     }
+    product(rows, n, H, x, moe_matrix_rows(&expert->up, f, n, tile), b, n);
+    add_bias(rows, n, from(expert->up_bias, f), b, n);
+    if (expert->limit > 0)
+        clamped_times(rows, n, expert->limit, a, b, hidden + f, F);
+    else
+        MOE_BEST(moe_silu_times)(rows, n, a, b, hidden + f, F);
+}
+
+/* Each expert's rows in equal parts of at most MOST_ROWS. */
+static Rows *cut_rows(size_t E, const uint32_t *offsets, size_t *n_out)
+{
+    size_t n = 0;
+    for (size_t e = 0; e < E; e++)
+        n += (offsets[e + 1] - offsets[e] + MOST_ROWS - 1) / MOST_ROWS;
+    Rows *parts = moe_scratch(n * sizeof(*parts));
+    n = 0;
+    for (size_t e = 0; e < E; e++) {
+        size_t rows = offsets[e + 1] - offsets[e], n_parts = (rows + MOST_ROWS - 1) / MOST_ROWS;
+        size_t step = n_parts > 0 ? (rows + n_parts - 1) / n_parts : 0;
+        step = (step + ROUND_ROWS - 1) / ROUND_ROWS * ROUND_ROWS;
+        for (size_t r = 0; r < rows; r += step)
+            parts[n++] = (Rows){e, offsets[e] + r, rows - r < step ? rows - r : step};
+    }
+    *n_out = n;
+    return parts;
 }
 
 void moe_experts_swiglu(size_t E, size_t H, size_t F, const MoeExpert *experts,
                         const uint32_t *restrict offsets, const float *restrict rows,
                         float *restrict hidden, float *restrict rows_out)
 {
-    size_t up_width = moe_tile_rows(2 * H), down_width = moe_tile_rows(F);
+    size_t n;
+    Rows *parts = cut_rows(E, offsets, &n);
+    size_t up_width = moe_tile_rows(H, F, n), down_width = moe_tile_rows(F, H, n);
     size_t n_up = (F + up_width - 1) / up_width, n_down = (H + down_width - 1) / down_width;
-    size_t tile_floats = 2 * up_width * H > down_width * F ? 2 * up_width * H : down_width * F;
+    size_t tile_floats = up_width * H > down_width * F ? up_width * H : down_width * F;
     moe_blas_single();
 #pragma omp parallel
     {
         float *tile = moe_scratch(tile_floats * sizeof(float));
-        float *pair = moe_scratch(2 * ROWS * up_width * sizeof(float));
+        float *pair = moe_scratch(2 * MOST_ROWS * up_width * sizeof(float));
 #pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < E * n_up; i++) {
-            size_t e = i / n_up, f = i % n_up * up_width, n_rows = offsets[e + 1] - offsets[e];
-            if (n_rows > 0)
-                up_tile(&experts[e], f, F - f < up_width ? F - f : up_width, F, n_rows,
-                        rows + offsets[e] * H, hidden + offsets[e] * F, tile, pair);
+        for (size_t i = 0; i < n * n_up; i++) {
+            const Rows *part = &parts[i / n_up];
+            size_t f = i % n_up * up_width;
+            up_tile(&experts[part->e], f, F - f < up_width ? F - f : up_width, F, part->n,
+                    rows + part->first * H, hidden + part->first * F, tile, pair);
         }
 #pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < E * n_down; i++) {
-            size_t e = i / n_down, h = i % n_down * down_width,
-                   n_rows = offsets[e + 1] - offsets[e];
-            size_t n = H - h < down_width ? H - h : down_width;
-            float *out = rows_out + offsets[e] * H + h;
-            if (n_rows == 0)
-                continue;
-            product(n_rows, n, F, hidden + offsets[e] * F,
-                    moe_matrix_rows(&experts[e].down, h, n, tile), out, H);
-            add_bias(n_rows, n, from(experts[e].down_bias, h), out, H);
+        for (size_t i = 0; i < n * n_down; i++) {
+            const Rows *part = &parts[i / n_down];
+            const MoeExpert *expert = &experts[part->e];
+            size_t h = i % n_down * down_width, width = H - h < down_width ? H - h : down_width;
+            float *out = rows_out + part->first * H + h;
+            product(part->n, width, F, hidden + part->first * F,
+                    moe_matrix_rows(&expert->down, h, width, tile), out, H);
+            add_bias(part->n, width, from(expert->down_bias, h), out, H);
         }
         free(tile);
         free(pair);
     }
+    free(parts);
 }
 
 static double act_ref(const MoeExpert *expert, double a, double b)

@@ -7,12 +7,23 @@
 #include <cblas.h>
 #include <stdlib.h>
 
-enum { TOKENS = 1024, TILE_FLOATS = 1 << 19, LEAST_ROWS = 16, MOST_ROWS = 256, FEW_TOKENS = 8 };
+enum { TILE_FLOATS = 1 << 20, LEAST_ROWS = 16, MOST_ROWS = 1024, FEW_TOKENS = 8 };
+/* Every tile of the weights packs its tokens anew, and every tile of the tokens its weights. */
+enum { LEAST_TOKENS = 256, MOST_TOKENS = 1024, ENOUGH_TILES = 8 };
 
-size_t moe_tile_rows(size_t cols)
+static size_t round_up(size_t n, size_t step)
 {
-    size_t rows = TILE_FLOATS / (cols > 0 ? cols : 1) / LEAST_ROWS * LEAST_ROWS;
-    return rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
+    return (n + step - 1) / step * step;
+}
+
+size_t moe_tile_rows(size_t cols, size_t rows, size_t n)
+{
+    size_t most = TILE_FLOATS / (cols > 0 ? cols : 1) / LEAST_ROWS * LEAST_ROWS;
+    size_t even = round_up(rows * n / ENOUGH_TILES, LEAST_ROWS);
+    most = most > MOST_ROWS ? MOST_ROWS : most;
+    even = even < 2 * LEAST_ROWS ? 2 * LEAST_ROWS : even;
+    most = even < most ? even : most;
+    return most < LEAST_ROWS ? LEAST_ROWS : most;
 }
 
 void moe_blas_single(void)
@@ -46,16 +57,6 @@ static void linear_few(size_t T, const float *restrict x, const MoeMatrix *w, fl
     }
 }
 
-/* Rows of a tile: fewer where that would leave threads without work. */
-static size_t tile_rows(size_t T, size_t N, size_t cols)
-{
-    enum { ENOUGH = 16 };
-    size_t most = moe_tile_rows(cols), n_tokens = (T + TOKENS - 1) / TOKENS;
-    size_t even = (N * n_tokens / ENOUGH + LEAST_ROWS - 1) / LEAST_ROWS * LEAST_ROWS;
-    even = even < 2 * LEAST_ROWS ? 2 * LEAST_ROWS : even;
-    return even < most ? even : most;
-}
-
 static void linear(size_t T, const float *restrict x, const MoeMatrix *w, float beta,
                    float *restrict y)
 {
@@ -64,17 +65,19 @@ static void linear(size_t T, const float *restrict x, const MoeMatrix *w, float 
         linear_few(T, x, w, beta, y);
         return;
     }
-    size_t width = tile_rows(T, N, cols);
-    size_t n_width = (N + width - 1) / width, n_tokens = (T + TOKENS - 1) / TOKENS;
+    size_t most = round_up(T / ENOUGH_TILES, LEAST_ROWS);
+    most = most < LEAST_TOKENS ? LEAST_TOKENS : most > MOST_TOKENS ? MOST_TOKENS : most;
+    size_t n_tokens = (T + most - 1) / most, width = moe_tile_rows(cols, N, n_tokens);
+    size_t n_width = (N + width - 1) / width;
     moe_blas_single();
 #pragma omp parallel
     {
         float *scratch = moe_scratch(width * cols * sizeof(float));
 #pragma omp for schedule(dynamic)
         for (size_t tile = 0; tile < n_width * n_tokens; tile++) {
-            size_t n = tile % n_width * width, t = tile / n_width * TOKENS;
+            size_t n = tile % n_width * width, t = tile / n_width * most;
             size_t n_here = N - n < width ? N - n : width;
-            size_t t_here = T - t < TOKENS ? T - t : TOKENS;
+            size_t t_here = T - t < most ? T - t : most;
             const float *rows = moe_matrix_rows(w, n, n_here, scratch);
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)t_here, (int)n_here,
                         (int)cols, 1, x + t * cols, (int)cols, rows, (int)cols, beta, y + t * N + n,

@@ -19,9 +19,10 @@ void moe_linear_add(size_t T, const float *restrict x, const MoeMatrix *w, float
 /* The same in double precision; the oracle. */
 void moe_linear_ref(size_t T, const float *x, const MoeMatrix *w, float *y);
 
-/* How many rows of a matrix with @cols columns are widened at a time: the tile, as floats, fits a
- * third-level cache, and so many rows make up for packing the tokens anew. For experts.c. */
-size_t moe_tile_rows(size_t cols);
+/* How many of the @rows rows of a matrix with @cols columns to widen and multiply at a time, when the
+ * tokens are cut in @n: the tile, as floats, fits a third-level cache; as many rows as possible, since
+ * tokens are packed anew for each tile, but few enough for several threads. For experts.c. */
+size_t moe_tile_rows(size_t cols, size_t rows, size_t n);
 
 /* Called once before the first product: one thread per product, ours are the threads. Cheap. */
 void moe_blas_single(void);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static const struct {
     const char *name;
@@ -273,10 +274,17 @@ size_t moe_matrix_find_nonfinite(const MoeMatrix *m)
 
 void *moe_scratch(size_t size)
 {
-    void *memory = aligned_alloc(64, (size + 63) / 64 * 64 + 64);
+    const size_t huge = 2 << 20;
+    size_t unit = size < 2 * huge ? 64 : huge;
+    void *memory = aligned_alloc(unit, (size / unit + 1) * unit);
     if (memory == NULL) {
         fprintf(stderr, "moesim: out of memory (%zu bytes)\n", size);
         abort();
     }
+#if defined(MADV_HUGEPAGE)
+    /* Packing goes down columns: a page per row. A refusal changes nothing but the time. */
+    if (unit == huge)
+        (void)madvise(memory, size / huge * huge, MADV_HUGEPAGE);
+#endif
     return memory;
 }

@@ -12,6 +12,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if defined(HAVE_TARGET_CLONES)
 #define MOE_CLONES __attribute__((target_clones("default", "avx2")))
@@ -65,8 +68,12 @@ MOE_INLINE float moe_v8_max(const MoeV8 *v)
 /* out = a > b ? a : b, lane by lane. */
 MOE_INLINE void moe_v8_greater(const MoeV8 *a, const MoeV8 *b, MoeV8 *out)
 {
+#if defined(__AVX2__)
+    *out = (MoeV8)_mm256_max_ps((__m256)*a, (__m256)*b); /* the same, in one instruction */
+#else
     const MoeI8 mask = *a > *b;
     *out = (MoeV8)((mask & (MoeI8)*a) | (~mask & (MoeI8)*b));
+#endif
 }
 
 /* e^x in each lane, within 2 ulp; 0 below -87.3, where e^x leaves the normal floats; finite
@@ -98,6 +105,27 @@ MOE_INLINE void moe_v8_exp(const MoeV8 *in, MoeV8 *out)
     const MoeV8 second = (MoeV8)((whole - half + 127) << 23);
     p = p * first * second;
     *out = (MoeV8)(~tiny & (MoeI8)p);
+}
+
+/* 2^x in each lane for x <= 127, within 2 ulp; 0 below -125.5. The fraction in [-1/2, 1/2] by a
+ * polynomial of degree 6 with the least relative error (2e-9 before rounding), the whole part added
+ * to the exponent. */
+MOE_INLINE void moe_v8_exp2(const MoeV8 *in, MoeV8 *out)
+{
+    MoeV8 low, x = *in;
+    moe_v8_set(-125.5F, &low);
+    const MoeI8 tiny = x < low;
+    moe_v8_greater(&x, &low, &x);
+    /* Adding 1.5 * 2^23 rounds, and leaves the whole number in the lowest bits. */
+    const MoeV8 whole = x + 12582912.0F;
+    const MoeV8 f = x - (whole - 12582912.0F);
+    MoeV8 p = f * 1.5353362e-4F + 1.33988739e-3F;
+    p = p * f + 9.61843692e-3F;
+    p = p * f + 5.55033237e-2F;
+    p = p * f + 2.40226477e-1F;
+    p = p * f + 6.93147182e-1F;
+    p = p * f + 1.0F;
+    *out = (MoeV8)(~tiny & ((MoeI8)p + ((MoeI8)whole << 23)));
 }
 
 #endif

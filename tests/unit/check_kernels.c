@@ -145,10 +145,12 @@ END_TEST
 START_TEST(tiles_fit)
 {
     for (size_t cols = 1; cols < 300000; cols = cols * 3 / 2 + 1) {
-        size_t rows = moe_tile_rows(cols);
-        ck_assert(rows >= 1);
-        ck_assert_msg(rows == 16 || rows * cols * sizeof(float) <= 1 << 21, "%zu x %zu", rows,
-                      cols);
+        for (size_t n = 1; n < 100; n += 7) {
+            size_t rows = moe_tile_rows(cols, 1000, n);
+            ck_assert(rows >= 16);
+            ck_assert_msg(rows == 16 || rows * cols * sizeof(float) <= 1 << 22, "%zu x %zu", rows,
+                          cols);
+        }
     }
 }
 END_TEST
