@@ -79,6 +79,61 @@ const MoeFamily *moe_family_find(const MoeNode *config, GError **error)
     return NULL;
 }
 
+const MoeFamily *moe_family_find_gguf(const char *architecture, gboolean has_experts,
+                                      gboolean has_bias)
+{
+    const MoeFamily *found = NULL;
+    for (size_t i = 0; i < G_N_ELEMENTS(families); i++) {
+        const MoeFamily *family = families[i];
+        if (g_strcmp0(family->gguf.architecture, architecture) == 0 &&
+            (family->names.router != NULL) == has_experts &&
+            (found == NULL || (family->names.bias != NULL) == has_bias))
+            found = family;
+    }
+    return found;
+}
+
+char *moe_family_architectures(void)
+{
+    const char *names[G_N_ELEMENTS(families) + 1] = {NULL};
+    size_t n = 0;
+    for (size_t i = 0; i < G_N_ELEMENTS(families); i++) {
+        const char *name = families[i]->gguf.architecture;
+        if (name != NULL && !g_strv_contains(names, name))
+            names[n++] = name;
+    }
+    return g_strjoinv(", ", (char **)names);
+}
+
+static const char *or_usual(const char *name, const char *usual)
+{
+    return name != NULL ? name : usual;
+}
+
+MoeTensorNames moe_family_names_of(const MoeFamily *family)
+{
+    MoeTensorNames n = family->names;
+    n.block = or_usual(n.block, "model.layers");
+    n.embedding = or_usual(n.embedding, "model.embed_tokens");
+    n.final_norm = or_usual(n.final_norm, "model.norm");
+    n.head = or_usual(n.head, "lm_head");
+    n.attention = or_usual(n.attention, "self_attn.");
+    n.q = or_usual(n.q, "q_proj");
+    n.k = or_usual(n.k, "k_proj");
+    n.v = or_usual(n.v, "v_proj");
+    n.o = or_usual(n.o, "o_proj");
+    n.q_a = or_usual(n.q_a, "q_a_proj");
+    n.q_b = or_usual(n.q_b, "q_b_proj");
+    n.kv_a = or_usual(n.kv_a, "kv_a_proj_with_mqa");
+    n.kv_b = or_usual(n.kv_b, "kv_b_proj");
+    n.q_a_norm = or_usual(n.q_a_norm, "q_a_layernorm");
+    n.kv_a_norm = or_usual(n.kv_a_norm, "kv_a_layernorm");
+    n.dense_gate = or_usual(n.dense_gate, "mlp.gate_proj");
+    n.dense_up = or_usual(n.dense_up, "mlp.up_proj");
+    n.dense_down = or_usual(n.dense_down, "mlp.down_proj");
+    return n;
+}
+
 static gboolean read_file(const MoeFamily *family, const MoeNode *root, File *file, GError **error)
 {
     g_autoptr(GArray) all = g_array_new(TRUE, TRUE, sizeof(MoeField));
@@ -315,6 +370,9 @@ gboolean moe_family_configure(const MoeNode *whole, MoeModel *model, GError **er
         !moe_quantization_read(whole, &file.config.quantization, error))
         return FALSE;
     file.config.wrapped = root != whole;
+    file.config.names = moe_family_names_of(family);
+    file.config.layout = family->layout;
+    file.config.rope_pairs = family->rope_pairs;
     MoeConfig *config = g_memdup2(&file.config, sizeof(*config));
     model->config = config;
     fill_dense_blocks(config);

@@ -69,6 +69,50 @@ typedef struct {
     guint64 words[64];
 } MoeBlockSet;
 
+/* Endings of tensors' names: the block's name and ".weight" around them, %d the expert, %p the part.
+ * NULL: the family has no such tensor, or its name is the usual one, in brackets. */
+typedef struct {
+    const char *block;                         /* ["model.layers"] */
+    const char *embedding, *final_norm, *head; /* ["model.embed_tokens" "model.norm" "lm_head"] */
+    const char *attention_norm, *attention_post_norm, *ffn_norm, *ffn_post_norm;
+    const char *attention;            /* what the names of its tensors begin with ["self_attn."] */
+    const char *qkv;                  /* q, k and v in one, below each other */
+    const char *q, *k, *v, *o;        /* ["q_proj" ...] */
+    const char *q_a, *q_b;            /* MLA ["q_a_proj" "q_b_proj"] */
+    const char *kv_a, *kv_b;          /* ["kv_a_proj_with_mqa" "kv_b_proj"] */
+    const char *q_a_norm, *kv_a_norm; /* ["q_a_layernorm" "kv_a_layernorm"] */
+    const char *q_norm, *k_norm, *sinks;
+    const char *router, *bias; /* the correction bias: without ".weight" */
+    const char *gate, *up, *down;
+    const char *gate_up; /* gates and ups in one tensor, where experts are stacked */
+    const char *dense_gate, *dense_up, *dense_down; /* ["mlp.gate_proj" ...] */
+    const char *shared_gate, *shared_up, *shared_down;
+    const char *shared_router; /* of the shared expert: its output times sigmoid(w h) */
+} MoeTensorNames;
+
+/* How the experts' matrices are stored; E experts of F, hidden H. */
+typedef enum {
+    MOE_EXPERTS_EACH,        /* gate, up and down of each by itself */
+    MOE_EXPERTS_STACKED,     /* gate_up [E, 2F, H], gates first; down [E, H, F] */
+    MOE_EXPERTS_TRANSPOSED,  /* gate_up [E, H, 2F], gates first; down [E, F, H]; no ".weight" */
+    MOE_EXPERTS_INTERLEAVED, /* the same, gates at even places, with biases; or in MXFP4 */
+    MOE_EXPERTS_ROWS,        /* gate, up and transposed down [E*F, H]; no ".weight" */
+    MOE_EXPERTS_APART,       /* gate and up [E, F, H], down [E, H, F], as GGUF files have them */
+} MoeExpertLayout;
+
+/* What GGUF files of a family have that is not the same for all (gguf_config.h). */
+typedef struct {
+    const char *architecture; /* general.architecture; NULL: llama.cpp does not have the family */
+    const char *ffn_norm;     /* ["ffn_norm"] */
+    gboolean permuted;        /* q and k were so written that RoPE turns neighbours */
+    /* Pairs, NULL-terminated or NULL: keys below the architecture's name, and what they are called
+     * in config.json; keys of config.json that the format does not have, and their values. */
+    const char *const *keys, *const *constants;
+    /* Other values in models of so many experts. */
+    gint64 special_experts;
+    const char *const *special;
+} MoeGgufFamily;
+
 /* The numbers of config.json, under the names that most files use. */
 typedef struct {
     gint64 hidden_size, intermediate_size, moe_intermediate_size, num_hidden_layers;
@@ -104,34 +148,12 @@ typedef struct {
     gboolean local_sinks, other_sinks; /* blocks that have them */
     MoeBlockSet dense, local, no_rope;
     MoeRope ropes[2]; /* of all blocks but the local ones, and of those */
+    /* How the checkpoint is written: as the family says, or as in all GGUF files. */
+    gboolean is_gguf;
+    MoeTensorNames names; /* with the usual ones filled in */
+    MoeExpertLayout layout;
+    MoeRopePairs rope_pairs;
 } MoeConfig;
-
-/* Endings of tensors' names: the block's name and ".weight" around them, %d the expert, %p the part.
- * NULL: the family has no such tensor, or its name is the usual one, in brackets. */
-typedef struct {
-    const char *block;                         /* ["model.layers"] */
-    const char *embedding, *final_norm, *head; /* ["model.embed_tokens" "model.norm" "lm_head"] */
-    const char *attention_norm, *attention_post_norm, *ffn_norm, *ffn_post_norm;
-    const char *attention; /* what the names of its tensors begin with ["self_attn"] */
-    const char *qkv;       /* q, k and v in one, below each other */
-    const char *o;         /* ["o_proj"] */
-    const char *q_norm, *k_norm, *sinks;
-    const char *router, *bias; /* the correction bias: without ".weight" */
-    const char *gate, *up, *down;
-    const char *gate_up; /* gates and ups in one tensor, where experts are stacked */
-    const char *dense_gate, *dense_up, *dense_down; /* ["mlp.gate_proj" ...] */
-    const char *shared_gate, *shared_up, *shared_down;
-    const char *shared_router; /* of the shared expert: its output times sigmoid(w h) */
-} MoeTensorNames;
-
-/* How the experts' matrices are stored; E experts of F, hidden H. */
-typedef enum {
-    MOE_EXPERTS_EACH,        /* gate, up and down of each by itself */
-    MOE_EXPERTS_STACKED,     /* gate_up [E, 2F, H], gates first; down [E, H, F] */
-    MOE_EXPERTS_TRANSPOSED,  /* gate_up [E, H, 2F], gates first; down [E, F, H]; no ".weight" */
-    MOE_EXPERTS_INTERLEAVED, /* the same, gates at even places, with biases; or in MXFP4 */
-    MOE_EXPERTS_ROWS,        /* gate, up and transposed down [E*F, H]; no ".weight" */
-} MoeExpertLayout;
 
 struct MoeFamily {
     const char *model_type;     /* in config.json */
@@ -154,6 +176,7 @@ struct MoeFamily {
     gboolean layer_norm;      /* LayerNorm, not RMSNorm */
     gboolean layer_norm_bias;
     gboolean weighs_input; /* an expert's input is multiplied by its weight, not its output */
+    MoeGgufFamily gguf;
     /* Endings of tensor names that a checkpoint may hold and nobody needs; NULL-terminated. */
     const char *const *ignored_tensors;
 };
@@ -190,6 +213,17 @@ const MoeFamily *moe_family_find(const MoeNode *config, GError **error);
 
 /* The names of all families, NULL-terminated, static. */
 const char *const *moe_family_names(void);
+
+/* The family that GGUF files with this general.architecture hold, or NULL: with experts or without;
+ * of several, the one whose gate has a correction bias or has none. */
+const MoeFamily *moe_family_find_gguf(const char *architecture, gboolean has_experts,
+                                      gboolean has_bias);
+
+/* The architectures of GGUF files that are read, with commas. Free with g_free(). */
+char *moe_family_architectures(void);
+
+/* The names of @family's tensors on the Hugging Face Hub, the usual ones filled in. */
+MoeTensorNames moe_family_names_of(const MoeFamily *family);
 
 /* Puts the blocks into @set whose item of the list @key is @in, and takes out those where it is
  * @out; does nothing when the key is absent or null. Errors: MOE_ERROR_INPUT, with the place. */

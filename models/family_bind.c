@@ -17,11 +17,6 @@ typedef struct {
 /* What the tensors of a language model inside a larger one begin with. */
 static const char WRAPPED[] = "language_model.";
 
-static const char *usual(const char *name, const char *fallback)
-{
-    return name != NULL ? name : fallback;
-}
-
 /* @pattern with %@letter in it replaced by @number. */
 static char *fill(const char *pattern, char letter, gint64 number)
 {
@@ -35,8 +30,7 @@ static char *full_name(const Binder *b, const char *name, const char *ending)
 {
     g_autofree char *of_part = fill(name, 'p', b->part);
     return g_strdup_printf("%s%s.%d.%s%s", b->config->wrapped ? WRAPPED : "",
-                           usual(b->family->names.block, "model.layers"), b->layer, of_part,
-                           ending);
+                           b->config->names.block, b->layer, of_part, ending);
 }
 
 static gboolean matrix(const Binder *b, const char *name, gint64 rows, gint64 cols, MoeMatrix *out)
@@ -77,11 +71,12 @@ static void ignore_others(const MoeModel *model, MoeWeights *weights)
 {
     const MoeConfig *config = model->config;
     for (gint64 i = 0; i < config->num_nextn_predict_layers; i++) {
-        g_autofree char *prefix = g_strdup_printf("%s.%" G_GINT64_FORMAT ".",
-                                                  usual(model->family->names.block, "model.layers"),
+        g_autofree char *prefix = g_strdup_printf("%s.%" G_GINT64_FORMAT ".", config->names.block,
                                                   config->num_hidden_layers + i);
         moe_weights_ignore(weights, prefix);
     }
+    if (config->is_gguf)
+        moe_weights_ignore(weights, "rope_"); /* read with the configuration */
     if (config->wrapped) {
         moe_weights_ignore(weights, "vision_model.");
         moe_weights_ignore(weights, "multi_modal_projector.");
@@ -105,12 +100,11 @@ gboolean moe_family_bind_ends(const MoeModel *model, MoeWeights *weights, MoeEnd
 {
     const MoeModelShape *s = &model->shape;
     const MoeConfig *config = model->config;
-    const MoeTensorNames *names = &model->family->names;
+    const MoeTensorNames *names = &config->names;
     const gint64 *block = config->quantization.scale_block;
-    const char *prefix = config->wrapped ? WRAPPED : "", *head = usual(names->head, "lm_head");
-    const char *final = usual(names->final_norm, "model.norm");
-    g_autofree char *embedding_name =
-        g_strconcat(prefix, usual(names->embedding, "model.embed_tokens"), ".weight", NULL);
+    const char *prefix = config->wrapped ? WRAPPED : "", *head = names->head;
+    const char *final = names->final_norm;
+    g_autofree char *embedding_name = g_strconcat(prefix, names->embedding, ".weight", NULL);
     g_autofree char *head_name = g_strconcat(prefix, head, ".weight", NULL);
     ignore_others(model, weights);
     if ((block[0] > 0 && !moe_weights_set_scale_block(weights, block[0], block[1], error)) ||
@@ -162,7 +156,7 @@ static void shape_attention(const Binder *b, MoeAttention *a)
 
 static char *of_attention(const Binder *b, const char *name)
 {
-    return g_strconcat(usual(b->family->names.attention, "self_attn"), ".", name, NULL);
+    return g_strconcat(b->config->names.attention, name, NULL);
 }
 
 /* The tensor @name of the attention and its bias. */
@@ -178,7 +172,7 @@ static gboolean projection(const Binder *b, const char *name, gint64 rows, gint6
 static gboolean bind_fused(const Binder *b, gint64 q_width, gint64 k_width, gint64 v_width,
                            MoeAttention *a)
 {
-    g_autofree char *name = of_attention(b, b->family->names.qkv);
+    g_autofree char *name = of_attention(b, b->config->names.qkv);
     const gint64 rows[] = {q_width, k_width, v_width};
     MoeMatrix all, *out[] = {&a->q, &a->k, &a->v};
     if (!matrix(b, name, q_width + k_width + v_width, b->shape->hidden_size, &all))
@@ -191,7 +185,7 @@ static gboolean bind_fused(const Binder *b, gint64 q_width, gint64 k_width, gint
 
 static gboolean bind_gqa(const Binder *b, MoeAttention *a)
 {
-    const MoeTensorNames *names = &b->family->names;
+    const MoeTensorNames *names = &b->config->names;
     const MoeConfig *c = b->config;
     const MoeAttentionShape *s = &a->shape;
     gint64 hidden = b->shape->hidden_size, q_width = (gint64)(s->Q * s->D);
@@ -199,9 +193,9 @@ static gboolean bind_gqa(const Binder *b, MoeAttention *a)
     gboolean bias = c->attention_bias, norms = c->use_qk_norm && !b->family->norm_unweighted;
     gboolean good = names->qkv != NULL
                         ? bind_fused(b, q_width, k_width, v_width, a)
-                        : projection(b, "q_proj", q_width, hidden, bias, &a->q, &a->q_bias) &&
-                              projection(b, "k_proj", k_width, hidden, bias, &a->k, &a->k_bias) &&
-                              projection(b, "v_proj", v_width, hidden, bias, &a->v, &a->v_bias);
+                        : projection(b, names->q, q_width, hidden, bias, &a->q, &a->q_bias) &&
+                              projection(b, names->k, k_width, hidden, bias, &a->k, &a->k_bias) &&
+                              projection(b, names->v, v_width, hidden, bias, &a->v, &a->v_bias);
     return good &&
            vector(b, norms ? names->q_norm : NULL, ".weight",
                   b->family->norm_heads ? (gint64)s->D : q_width, &a->q_norm) &&
@@ -209,37 +203,49 @@ static gboolean bind_gqa(const Binder *b, MoeAttention *a)
                   b->family->norm_heads ? (gint64)s->D : k_width, &a->k_norm);
 }
 
+/* Keys and values of all heads from the latent: one matrix, or GGUF's two. */
+static gboolean bind_latent(const Binder *b, MoeAttention *a)
+{
+    const MoeConfig *c = b->config;
+    gint64 heads = (gint64)a->shape.Q, keys = c->qk_nope_head_dim, values = c->v_head_dim;
+    g_autofree char *name = of_attention(b, c->names.kv_b);
+    g_autofree char *k = full_name(b, "attn_k_b", ".weight");
+    g_autofree char *v = full_name(b, "attn_v_b", ".weight");
+    return c->is_gguf && moe_weights_has(b->weights, k)
+               ? moe_weights_heads(b->weights, k, v, heads, keys, values, c->kv_lora_rank, &a->v,
+                                   b->error)
+               : matrix(b, name, heads * (keys + values), c->kv_lora_rank, &a->v);
+}
+
 static gboolean bind_mla(const Binder *b, MoeAttention *a)
 {
+    const MoeTensorNames *names = &b->config->names;
     const MoeConfig *c = b->config;
     gint64 hidden = b->shape->hidden_size, rank = c->q_lora_rank, latent = c->kv_lora_rank;
     gint64 q_width = (gint64)(a->shape.Q * a->shape.D);
-    gint64 kv_width = (gint64)a->shape.Q * (c->qk_nope_head_dim + c->v_head_dim);
-    g_autofree char *q_norm = of_attention(b, "q_a_layernorm");
-    g_autofree char *k_norm = of_attention(b, "kv_a_layernorm");
+    g_autofree char *q_norm = of_attention(b, names->q_a_norm);
+    g_autofree char *k_norm = of_attention(b, names->kv_a_norm);
     const float *none = NULL;
-    gboolean good = rank > 0 ? projection(b, "q_a_proj", rank, hidden, FALSE, &a->q_a, &none) &&
+    gboolean good = rank > 0 ? projection(b, names->q_a, rank, hidden, FALSE, &a->q_a, &none) &&
                                    vector(b, q_norm, ".weight", rank, &a->q_norm) &&
-                                   projection(b, "q_b_proj", q_width, rank, FALSE, &a->q, &none)
-                             : projection(b, "q_proj", q_width, hidden, FALSE, &a->q, &none);
+                                   projection(b, names->q_b, q_width, rank, FALSE, &a->q, &none)
+                             : projection(b, names->q, q_width, hidden, FALSE, &a->q, &none);
     return good &&
-           projection(b, "kv_a_proj_with_mqa", latent + c->qk_rope_head_dim, hidden, FALSE, &a->k,
-                      &none) &&
-           vector(b, k_norm, ".weight", latent, &a->k_norm) &&
-           projection(b, "kv_b_proj", kv_width, latent, FALSE, &a->v, &none);
+           projection(b, names->kv_a, latent + c->qk_rope_head_dim, hidden, FALSE, &a->k, &none) &&
+           vector(b, k_norm, ".weight", latent, &a->k_norm) && bind_latent(b, a);
 }
 
 static gboolean bind_attention(const Binder *b, MoeAttention *a)
 {
-    const MoeTensorNames *names = &b->family->names;
+    const MoeTensorNames *names = &b->config->names;
     const MoeConfig *c = b->config;
     shape_attention(b, a);
     gboolean sinks = moe_block_set_has(&c->local, b->layer) ? c->local_sinks : c->other_sinks;
     return norm(b, names->attention_norm, &a->norm) &&
            norm(b, names->attention_post_norm, &a->post_norm) &&
            (c->kv_lora_rank > 0 ? bind_mla(b, a) : bind_gqa(b, a)) &&
-           projection(b, usual(names->o, "o_proj"), b->shape->hidden_size,
-                      (gint64)(a->shape.Q * a->shape.DV), c->output_bias, &a->o, &a->o_bias) &&
+           projection(b, names->o, b->shape->hidden_size, (gint64)(a->shape.Q * a->shape.DV),
+                      c->output_bias, &a->o, &a->o_bias) &&
            vector(b, sinks ? names->sinks : NULL, "", c->num_attention_heads, &a->shape.sinks);
 }
 
@@ -247,7 +253,7 @@ static gboolean bind_attention(const Binder *b, MoeAttention *a)
 
 static gboolean bind_each(const Binder *b, MoeExpert *experts, gint64 n)
 {
-    const MoeTensorNames *names = &b->family->names;
+    const MoeTensorNames *names = &b->config->names;
     for (gint64 e = 0; e < n; e++) {
         g_autofree char *gate = fill(names->gate, 'd', e), *up = fill(names->up, 'd', e);
         g_autofree char *down = fill(names->down, 'd', e);
@@ -268,7 +274,7 @@ static void split(const MoeMatrix *gate_up, gboolean interleaved, MoeExpert *out
 /* The biases of gpt-oss's experts: [E, 2F], gates at even places, and [E, H]. */
 static gboolean bind_expert_biases(const Binder *b, MoeExpert *experts, gint64 n, gint64 F)
 {
-    const MoeTensorNames *names = &b->family->names;
+    const MoeTensorNames *names = &b->config->names;
     gint64 H = b->shape->hidden_size;
     g_autofree char *up_name = full_name(b, names->gate_up, "_bias");
     g_autofree char *down_name = full_name(b, names->down, "_bias");
@@ -287,7 +293,7 @@ static gboolean bind_expert_biases(const Binder *b, MoeExpert *experts, gint64 n
 static gboolean bind_stack(const Binder *b, const char *name, gint64 n, gint64 rows, gint64 cols,
                            MoeMatrix *out)
 {
-    MoeExpertLayout layout = b->family->layout;
+    MoeExpertLayout layout = b->config->layout;
     gboolean flat = layout == MOE_EXPERTS_TRANSPOSED || layout == MOE_EXPERTS_INTERLEAVED;
     g_autofree char *full = full_name(b, name, flat ? "" : ".weight");
     g_autofree char *blocks = g_strconcat(full, "_blocks", NULL);
@@ -298,9 +304,9 @@ static gboolean bind_stack(const Binder *b, const char *name, gint64 n, gint64 r
 
 static gboolean bind_stacked(const Binder *b, MoeExpert *experts, gint64 n)
 {
-    const MoeTensorNames *names = &b->family->names;
+    const MoeTensorNames *names = &b->config->names;
     gint64 F = b->shape->moe_intermediate_size, H = b->shape->hidden_size;
-    gboolean interleaved = b->family->layout == MOE_EXPERTS_INTERLEAVED;
+    gboolean interleaved = b->config->layout == MOE_EXPERTS_INTERLEAVED;
     g_autofree MoeMatrix *up = g_new0(MoeMatrix, n), *down = g_new0(MoeMatrix, n);
     if (!bind_stack(b, names->gate_up, n, 2 * F, H, up) ||
         !bind_stack(b, names->down, n, H, F, down))
@@ -316,7 +322,7 @@ static gboolean bind_stacked(const Binder *b, MoeExpert *experts, gint64 n)
 /* DBRX: [E*F, H], the experts below each other. */
 static gboolean bind_rows(const Binder *b, MoeExpert *experts, gint64 n)
 {
-    const MoeTensorNames *names = &b->family->names;
+    const MoeTensorNames *names = &b->config->names;
     gint64 F = b->shape->moe_intermediate_size, H = b->shape->hidden_size;
     const char *const of[] = {names->gate, names->up, names->down};
     MoeMatrix all[3];
@@ -334,10 +340,72 @@ static gboolean bind_rows(const Binder *b, MoeExpert *experts, gint64 n)
     return TRUE;
 }
 
+/* The biases of experts apart, [E, F] and [E, H]. */
+static gboolean bind_biases_apart(const Binder *b, MoeExpert *experts, gint64 n, gint64 F)
+{
+    const MoeTensorNames *names = &b->config->names;
+    const gint64 widths[] = {F, F, b->shape->hidden_size};
+    const char *const of[] = {names->gate, names->up, names->down};
+    const float *tables[3];
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *name = full_name(b, of[i], ".bias");
+        tables[i] = moe_weights_table(b->weights, name, n, widths[i], 1, b->error);
+        if (tables[i] == NULL)
+            return FALSE;
+    }
+    for (gint64 e = 0; e < n; e++) {
+        experts[e].gate_bias = tables[0] + e * widths[0];
+        experts[e].up_bias = tables[1] + e * widths[1];
+        experts[e].down_bias = tables[2] + e * widths[2];
+    }
+    return TRUE;
+}
+
+/* Three tensors; gates and ups may be one. */
+static gboolean bind_apart(const Binder *b, MoeExpert *experts, gint64 n)
+{
+    const MoeTensorNames *names = &b->config->names;
+    gint64 F = b->shape->moe_intermediate_size, H = b->shape->hidden_size;
+    g_autofree char *both = full_name(b, names->gate_up, ".weight");
+    g_autofree char *gate_name = full_name(b, names->gate, ".weight");
+    g_autofree char *up_name = full_name(b, names->up, ".weight");
+    g_autofree char *down_name = full_name(b, names->down, ".weight");
+    g_autofree MoeMatrix *m = g_new0(MoeMatrix, 3 * n);
+    MoeMatrix *gate = m, *up = m + n, *down = m + 2 * n;
+    gboolean fused = moe_weights_has(b->weights, both);
+    gboolean good =
+        fused ? moe_weights_stack(b->weights, both, n, 2 * F, H, FALSE, up, b->error)
+              : moe_weights_stack(b->weights, gate_name, n, F, H, FALSE, gate, b->error) &&
+                    moe_weights_stack(b->weights, up_name, n, F, H, FALSE, up, b->error);
+    if (!good || !moe_weights_stack(b->weights, down_name, n, H, F, FALSE, down, b->error))
+        return FALSE;
+    for (gint64 e = 0; e < n; e++) {
+        experts[e] = (MoeExpert){.gate = gate[e], .up = up[e], .down = down[e]};
+        if (fused)
+            split(&up[e], FALSE, &experts[e]);
+        experts[e].limit = (float)b->config->swiglu_limit;
+    }
+    return b->family->layout != MOE_EXPERTS_INTERLEAVED || bind_biases_apart(b, experts, n, F);
+}
+
+static gboolean bind_any(const Binder *b, MoeExpert *experts, gint64 n)
+{
+    switch (b->config->layout) {
+    case MOE_EXPERTS_EACH:
+        return bind_each(b, experts, n);
+    case MOE_EXPERTS_ROWS:
+        return bind_rows(b, experts, n);
+    case MOE_EXPERTS_APART:
+        return bind_apart(b, experts, n);
+    default:
+        return bind_stacked(b, experts, n);
+    }
+}
+
 /* Everything that decides which experts a token goes to. */
 static gboolean bind_router(const Binder *b, MoeBlock *block)
 {
-    const MoeTensorNames *names = &b->family->names;
+    const MoeTensorNames *names = &b->config->names;
     const MoeModelShape *s = b->shape;
     const MoeConfig *config = b->config;
     block->gate = b->family->gate;
@@ -355,17 +423,15 @@ static gboolean bind_router(const Binder *b, MoeBlock *block)
 
 static gboolean bind_experts(const Binder *b, MoeBlock *block)
 {
-    const MoeTensorNames *names = &b->family->names;
+    const MoeTensorNames *names = &b->config->names;
     const MoeModelShape *s = b->shape;
     gint64 n = s->num_experts - s->identity_experts;
     if (!bind_router(b, block))
         return FALSE;
     block->experts = g_new0(MoeExpert, s->num_experts);
-    gboolean good = b->family->layout == MOE_EXPERTS_EACH   ? bind_each(b, block->experts, n)
-                    : b->family->layout == MOE_EXPERTS_ROWS ? bind_rows(b, block->experts, n)
-                                                            : bind_stacked(b, block->experts, n);
-    if (!good || (names->shared_router != NULL &&
-                  !matrix(b, names->shared_router, 1, s->hidden_size, &block->shared_router)))
+    if (!bind_any(b, block->experts, n) ||
+        (names->shared_router != NULL &&
+         !matrix(b, names->shared_router, 1, s->hidden_size, &block->shared_router)))
         return FALSE;
     return s->shared_expert_intermediate_size == 0 ||
            ffn(b, names->shared_gate, names->shared_up, names->shared_down,
@@ -385,7 +451,7 @@ static Binder new_binder(const MoeModel *model, MoeWeights *weights, int layer, 
 gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int layer,
                                MoeBlock *block, GError **error)
 {
-    const MoeTensorNames *names = &model->family->names;
+    const MoeTensorNames *names = &((const MoeConfig *)model->config)->names;
     Binder b = new_binder(model, weights, layer, error);
     gboolean sparse = moe_model_has_experts(b.shape, layer);
     block->n_parts = (int)b.config->parts;
@@ -395,8 +461,7 @@ gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int l
             !norm(&b, names->ffn_post_norm, &block->parts[b.part].post_norm))
             return FALSE;
         if ((!sparse || block->n_parts > 1) &&
-            !ffn(&b, usual(names->dense_gate, "mlp.gate_proj"),
-                 usual(names->dense_up, "mlp.up_proj"), usual(names->dense_down, "mlp.down_proj"),
+            !ffn(&b, names->dense_gate, names->dense_up, names->dense_down,
                  b.config->intermediate_size, &block->parts[b.part].dense))
             return FALSE;
     }

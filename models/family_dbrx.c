@@ -63,6 +63,20 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
             moe_config_only(ffn, "uniform_expert_assignment", "false", family, error));
 }
 
+static const char *const keys[] = {"attention.head_count_kv",
+                                   "attn_config.kv_n_heads",
+                                   "attention.clamp_kqv",
+                                   "attn_config.clip_qkv",
+                                   "rope.freq_base",
+                                   "attn_config.rope_theta",
+                                   "feed_forward_length",
+                                   "ffn_config.ffn_hidden_size",
+                                   "expert_count",
+                                   "ffn_config.moe_num_experts",
+                                   "expert_used_count",
+                                   "ffn_config.moe_top_k",
+                                   NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_dbrx = {
@@ -75,7 +89,7 @@ const MoeFamily moe_family_dbrx = {
               .final_norm = "transformer.norm_f",
               .attention_norm = "norm_attn_norm.norm_1",
               .ffn_norm = "norm_attn_norm.norm_2",
-              .attention = "norm_attn_norm.attn",
+              .attention = "norm_attn_norm.attn.",
               .qkv = "Wqkv",
               .o = "out_proj",
               .router = "ffn.router.layer",
@@ -84,5 +98,6 @@ const MoeFamily moe_family_dbrx = {
               .down = "ffn.experts.mlp.w2"},
     .layout = MOE_EXPERTS_ROWS,
     .layer_norm = TRUE,
+    .gguf = {.architecture = "dbrx", .ffn_norm = "attn_output_norm", .keys = keys},
     .ignored_tensors = ignored_tensors,
 };

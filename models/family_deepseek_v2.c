@@ -45,6 +45,8 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            moe_mla_check(root, family, "softmax", NULL, config, error);
 }
 
+static const char *const keys[] = {"expert_weights_norm", "norm_topk_prob", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_deepseek_v2 = {
@@ -55,5 +57,6 @@ const MoeFamily moe_family_deepseek_v2 = {
     .names = MOE_MLA_NAMES(NULL),
     .gate = {.score = MOE_SCORE_SOFTMAX, .group_best = 1},
     .rope_pairs = MOE_ROPE_NEIGHBOURS,
+    .gguf = {.architecture = "deepseek2", .keys = keys},
     .ignored_tensors = ignored_tensors,
 };

@@ -45,6 +45,12 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
 }
 
 static const char *const aliases[] = {"kimi_k2", NULL};
+/* GGUF files are silent on what is off; those from before groups were written are of 256 experts. */
+static const char *const constants[] = {
+    "n_group", "1", "topk_group", "1", "norm_topk_prob", "false", "routed_scaling_factor",
+    "1",       NULL};
+static const char *const published[] = {"n_group", "8", "topk_group", "4", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_deepseek_v3 = {
@@ -56,5 +62,9 @@ const MoeFamily moe_family_deepseek_v3 = {
     .names = MOE_MLA_NAMES("mlp.gate.e_score_correction_bias"),
     .gate = {.score = MOE_SCORE_SIGMOID, .group_best = 2, .epsilon = 1e-20F},
     .rope_pairs = MOE_ROPE_NEIGHBOURS,
+    .gguf = {.architecture = "deepseek2",
+             .constants = constants,
+             .special_experts = 256,
+             .special = published},
     .ignored_tensors = ignored_tensors,
 };

@@ -69,5 +69,6 @@ const MoeFamily moe_family_dots1 = {
               .shared_down = "mlp.shared_experts.down_proj"},
     .gate = {.score = MOE_SCORE_SIGMOID, .group_best = 2, .epsilon = 1e-20F},
     .norm_heads = TRUE,
+    .gguf = {.architecture = "dots1"},
     .ignored_tensors = ignored_tensors,
 };

@@ -29,6 +29,8 @@ static const MoeField fields[] = {
     MOE_CONFIG_BOOL("attention_bias", attention_bias, "false"),
     MOE_CONFIG_BOOL("use_qk_norm", use_qk_norm, "false"),
     MOE_CONFIG_NUMBER("partial_rotary_factor", partial_rotary_factor, "", 1e-3, 1),
+    {"num_nextn_predict_layers", MOE_FIELD_INT, MOE_CONFIG_AT(num_nextn_predict_layers), "0",
+     .max = 64},
     {NULL},
 };
 
@@ -52,5 +54,6 @@ const MoeFamily moe_family_glm4_moe = {
               .shared_down = "mlp.shared_experts.down_proj"},
     .gate = {.score = MOE_SCORE_SIGMOID, .group_best = 2, .epsilon = 1e-20F},
     .norm_heads = TRUE,
+    .gguf = {.architecture = "glm4moe", .ffn_norm = "post_attention_norm"},
     .ignored_tensors = ignored_tensors,
 };

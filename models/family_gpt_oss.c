@@ -41,6 +41,9 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
                            &config->local, error);
 }
 
+/* YaRN's bounds are not rounded, which GGUF files do not say. */
+static const char *const constants[] = {"rope_scaling.truncate", "false", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_gpt_oss = {
@@ -55,5 +58,6 @@ const MoeFamily moe_family_gpt_oss = {
               .gate_up = "mlp.experts.gate_up_proj",
               .down = "mlp.experts.down_proj"},
     .layout = MOE_EXPERTS_INTERLEAVED,
+    .gguf = {.architecture = "gpt-oss", .ffn_norm = "post_attention_norm", .constants = constants},
     .ignored_tensors = ignored_tensors,
 };

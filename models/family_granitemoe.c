@@ -46,5 +46,6 @@ const MoeFamily moe_family_granitemoe = {
               .gate_up = "block_sparse_moe.input_linear",
               .down = "block_sparse_moe.output_linear"},
     .layout = MOE_EXPERTS_STACKED,
+    .gguf = {.architecture = "granitemoe", .permuted = TRUE},
     .ignored_tensors = ignored_tensors,
 };

@@ -58,6 +58,8 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
     return top_k == NULL || read_top_k(top_k, &config->num_experts_per_tok, error);
 }
 
+static const char *const keys[] = {"expert_used_count", "moe_topk", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_hunyuan = {
@@ -78,5 +80,6 @@ const MoeFamily moe_family_hunyuan = {
               .shared_down = "mlp.shared_mlp.down_proj"},
     .norm_heads = TRUE,
     .norm_after_rope = TRUE,
+    .gguf = {.architecture = "hunyuan-moe", .keys = keys},
     .ignored_tensors = ignored_tensors,
 };

@@ -80,6 +80,9 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
     return TRUE;
 }
 
+static const char *const keys[] = {"attention.sliding_window", "attention_chunk_size", NULL};
+static const char *const maverick[] = {"use_qk_norm", "false", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_llama4 = {
@@ -106,5 +109,6 @@ const MoeFamily moe_family_llama4 = {
     .norm_after_rope = TRUE,
     .norm_unweighted = TRUE,
     .weighs_input = TRUE,
+    .gguf = {.architecture = "llama4", .keys = keys, .special_experts = 128, .special = maverick},
     .ignored_tensors = ignored_tensors,
 };

@@ -67,7 +67,7 @@ const MoeFamily moe_family_longcat_flash = {
     .check = check,
     .names = {.attention_norm = "input_layernorm.%p",
               .ffn_norm = "post_attention_layernorm.%p",
-              .attention = "self_attn.%p",
+              .attention = "self_attn.%p.",
               .router = "mlp.router.classifier",
               .bias = "mlp.router.e_score_correction_bias",
               .gate = "mlp.experts.%d.gate_proj",

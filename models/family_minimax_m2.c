@@ -61,5 +61,6 @@ const MoeFamily moe_family_minimax_m2 = {
               .up = "block_sparse_moe.experts.%d.w3",
               .down = "block_sparse_moe.experts.%d.w2"},
     .gate = {.score = MOE_SCORE_SIGMOID},
+    .gguf = {.architecture = "minimax-m2"},
     .ignored_tensors = ignored_tensors,
 };

@@ -43,5 +43,6 @@ const MoeFamily moe_family_mixtral = {
               .gate = "block_sparse_moe.experts.%d.w1",
               .up = "block_sparse_moe.experts.%d.w3",
               .down = "block_sparse_moe.experts.%d.w2"},
+    .gguf = {.architecture = "llama", .permuted = TRUE},
     .ignored_tensors = ignored_tensors,
 };

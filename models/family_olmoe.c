@@ -45,5 +45,6 @@ const MoeFamily moe_family_olmoe = {
               .gate = "mlp.experts.%d.gate_proj",
               .up = "mlp.experts.%d.up_proj",
               .down = "mlp.experts.%d.down_proj"},
+    .gguf = {.architecture = "olmoe"},
     .ignored_tensors = ignored_tensors,
 };

@@ -55,5 +55,6 @@ const MoeFamily moe_family_phimoe = {
     .gate = {.score = MOE_SCORE_SPARSEMIXER},
     .layer_norm = TRUE,
     .layer_norm_bias = TRUE,
+    .gguf = {.architecture = "phimoe"},
     .ignored_tensors = ignored_tensors,
 };

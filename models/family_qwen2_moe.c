@@ -57,5 +57,6 @@ const MoeFamily moe_family_qwen2_moe = {
               .shared_up = "mlp.shared_expert.up_proj",
               .shared_down = "mlp.shared_expert.down_proj",
               .shared_router = "mlp.shared_expert_gate"},
+    .gguf = {.architecture = "qwen2moe"},
     .ignored_tensors = ignored_tensors,
 };

@@ -49,6 +49,8 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            moe_node_fail(root, error, "attention_bias: Qwen3-MoE is supported without it (false)");
 }
 
+static const char *const constants[] = {"norm_topk_prob", "true", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_qwen3_moe = {
@@ -65,5 +67,6 @@ const MoeFamily moe_family_qwen3_moe = {
               .up = "mlp.experts.%d.up_proj",
               .down = "mlp.experts.%d.down_proj"},
     .norm_heads = TRUE,
+    .gguf = {.architecture = "qwen3moe", .constants = constants},
     .ignored_tensors = ignored_tensors,
 };

@@ -39,7 +39,7 @@ static void rotate(const MoeRun *run, const MoeAttention *a, gsize start, gsize 
                    gsize stride, float *x)
 {
     gsize R = (gsize)run->config->ropes[a->rope].dim;
-    moe_rope(n, heads, stride, R, run->model->family->rope_pairs, run->rope_rows[a->rope] + start,
+    moe_rope(n, heads, stride, R, run->config->rope_pairs, run->rope_rows[a->rope] + start,
              run->cos[a->rope], run->sin[a->rope], x);
 }
 

@@ -3,6 +3,8 @@
 #include "models/model.h"
 
 #include "models/family.h"
+#include "models/gguf_config.h"
+#include "models/vocabulary.h"
 #include "sim/base/file.h"
 #include "sim/base/json.h"
 #include "sim/base/preset.h"
@@ -247,8 +249,49 @@ static MoeModel *load_config(const char *folder, const char *path, GError **erro
     return g_steal_pointer(&model);
 }
 
+/* The path without its ending, and without the number of a part. */
+static char *gguf_name(const char *path)
+{
+    g_autofree char *base = g_path_get_basename(path);
+    g_autoptr(GRegex) ending = g_regex_new("(-[0-9]{5}-of-[0-9]{5})?\\.gguf$", 0, 0, NULL);
+    return g_regex_replace(ending, base, -1, 0, "", 0, NULL);
+}
+
+static MoeModel *load_gguf(const char *path, GError **error)
+{
+    g_autoptr(GPtrArray) files = moe_gguf_open_model(path, error);
+    if (files == NULL)
+        return NULL;
+    g_autoptr(MoeModel) model = g_new0(MoeModel, 1);
+    model->path = g_strdup(moe_gguf_path(files->pdata[0]));
+    model->name = gguf_name(model->path);
+    g_autoptr(MoeNode) root = moe_gguf_config(files, &model->family, error);
+    if (root == NULL || !moe_family_configure(root, model, error))
+        return NULL;
+    MoeConfig *config = model->config;
+    config->is_gguf = TRUE;
+    config->names = moe_gguf_names(model->family);
+    config->layout = MOE_EXPERTS_APART;
+    if (model->family->gguf.permuted)
+        config->rope_pairs = MOE_ROPE_NEIGHBOURS;
+    config->quantization.dtype = moe_gguf_dtype(files);
+    model->shape.dtype = (int)config->quantization.dtype;
+    return g_steal_pointer(&model);
+}
+
+static gboolean has_gguf(const char *folder)
+{
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    for (const char *name; dir != NULL && (name = g_dir_read_name(dir)) != NULL;)
+        if (moe_gguf_is_name(name))
+            return TRUE;
+    return FALSE;
+}
+
 static MoeModel *load_path(const char *path, GError **error)
 {
+    if (moe_gguf_is_name(path))
+        return load_gguf(path, error);
     if (!g_file_test(path, G_FILE_TEST_IS_DIR)) {
         g_autofree char *folder = g_path_get_dirname(path);
         return g_str_has_suffix(path, ".json") ? load_config(folder, path, error)
@@ -260,7 +303,10 @@ static MoeModel *load_path(const char *path, GError **error)
         return load_config(path, config, error);
     if (g_file_test(shapes, G_FILE_TEST_EXISTS))
         return load_shapes(shapes, error);
-    moe_fail(error, MOE_ERROR_INPUT, "%s: neither config.json nor shapes.yaml is there", path);
+    if (has_gguf(path))
+        return load_gguf(path, error);
+    moe_fail(error, MOE_ERROR_INPUT,
+             "%s: neither config.json nor shapes.yaml nor a GGUF file is there", path);
     return NULL;
 }
 
@@ -275,6 +321,16 @@ MoeModel *moe_model_load(const char *name, const char *base_dir, GError **error)
         return NULL;
     }
     return g_steal_pointer(&model);
+}
+
+MoeTokenizer *moe_model_tokenizer(const MoeModel *model, GError **error)
+{
+    if (!moe_gguf_is_name(model->path)) {
+        g_autofree char *path = g_build_filename(model->path, "tokenizer.json", NULL);
+        return moe_tokenizer_load(path, error);
+    }
+    g_autoptr(GPtrArray) files = moe_gguf_open_model(model->path, error);
+    return files != NULL ? moe_tokenizer_from_gguf(files->pdata[0], error) : NULL;
 }
 
 void moe_model_free(MoeModel *model)

@@ -1,12 +1,14 @@
 /* model.h - what a model is: its shapes, and, for a checkpoint, how to run it.
  *
- * Layer: models. A model comes from a Hugging Face folder (config.json, weights) or from a file of
- * shapes alone (shapes.yaml), which is enough to price its steps but not to trace its routing.
+ * Layer: models. A model comes from a Hugging Face folder (config.json, weights), from GGUF files, or
+ * from a file of shapes alone (shapes.yaml), which is enough to price its steps but not to trace its
+ * routing.
  */
 #ifndef MOE_MODELS_MODEL_H
 #define MOE_MODELS_MODEL_H
 
 #include "kernels/matrix.h"
+#include "models/tokenizer.h"
 #include "sim/base/field.h"
 
 typedef enum {
@@ -39,20 +41,25 @@ typedef struct MoeFamily MoeFamily;
 
 typedef struct {
     char *name;   /* of the folder or preset */
-    char *path;   /* the folder, or the file of shapes */
+    char *path;   /* the folder, the (first) GGUF file, or the file of shapes */
     char *source; /* where the shapes are from; NULL: config.json */
     MoeModelShape shape;
     const MoeFamily *family; /* NULL: shapes only */
     void *config;            /* the family's own numbers; freed with g_free() */
 } MoeModel;
 
-/* Loads the preset or path @name: a folder with config.json or shapes.yaml, or one of these files.
+/* Loads the preset or path @name: a folder with config.json, shapes.yaml or the GGUF files of one
+ * model, or one of these files.
  * Paths are relative to @base_dir (NULL: the working folder). Weights are not touched.
  * Free with moe_model_free(). Errors: MOE_ERROR_INPUT; NULL then. */
 MoeModel *moe_model_load(const char *name, const char *base_dir,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_model_free(MoeModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeModel, moe_model_free)
+
+/* The tokenizer that came with @model: its folder's tokenizer.json, or the arrays of its GGUF file.
+ * Free with moe_tokenizer_free(). Errors: MOE_ERROR_INPUT; NULL then. */
+MoeTokenizer *moe_model_tokenizer(const MoeModel *model, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The rows of shapes.yaml, for `moesim show --keys model`. */
 extern const MoeField moe_model_fields[];

@@ -7,29 +7,6 @@
 
 #include <string.h>
 
-static const struct {
-    const char *name;
-    size_t size;
-    int dtype; /* MoeDtype, -1: none */
-} types[] = {
-    [MOE_ST_BOOL] = {"BOOL", 1, -1},
-    [MOE_ST_U8] = {"U8", 1, -1},
-    [MOE_ST_I8] = {"I8", 1, -1},
-    [MOE_ST_F8_E4M3] = {"F8_E4M3", 1, MOE_F8_E4M3},
-    [MOE_ST_F8_E5M2] = {"F8_E5M2", 1, MOE_F8_E5M2},
-    [MOE_ST_F8_E8M0] = {"F8_E8M0", 1, MOE_F8_E8M0},
-    [MOE_ST_U16] = {"U16", 2, -1},
-    [MOE_ST_I16] = {"I16", 2, -1},
-    [MOE_ST_F16] = {"F16", 2, MOE_F16},
-    [MOE_ST_BF16] = {"BF16", 2, MOE_BF16},
-    [MOE_ST_U32] = {"U32", 4, -1},
-    [MOE_ST_I32] = {"I32", 4, -1},
-    [MOE_ST_F32] = {"F32", 4, MOE_F32},
-    [MOE_ST_U64] = {"U64", 8, -1},
-    [MOE_ST_I64] = {"I64", 8, -1},
-    [MOE_ST_F64] = {"F64", 8, -1},
-};
-
 enum { LARGEST_HEADER = 100000000 }; /* the reference implementation's limit */
 
 struct MoeSafetensors {
@@ -40,35 +17,6 @@ struct MoeSafetensors {
     GHashTable *by_name; /* name -> MoeTensor * */
     GPtrArray *copies;   /* of misaligned data */
 };
-
-const char *moe_st_type_name(MoeStType type)
-{
-    return types[type].name;
-}
-
-size_t moe_st_type_size(MoeStType type)
-{
-    return types[type].size;
-}
-
-gboolean moe_st_type_dtype(MoeStType type, MoeDtype *dtype_out)
-{
-    if (types[type].dtype < 0)
-        return FALSE;
-    *dtype_out = (MoeDtype)types[type].dtype;
-    return TRUE;
-}
-
-static gboolean find_type(const char *name, MoeStType *type_out)
-{
-    for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
-        if (strcmp(types[i].name, name) == 0) {
-            *type_out = (MoeStType)i;
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
 
 static gboolean read_ints(JsonArray *array, gint64 *values, guint n)
 {
@@ -96,7 +44,7 @@ static gboolean read_tensor(const char *where, const char *name, JsonNode *node,
         return moe_fail(error, MOE_ERROR_INPUT, "%s: keys beside dtype, shape and data_offsets",
                         where);
     tensor->name = name;
-    if (!find_type(dtype, &tensor->type))
+    if (!moe_st_type_find(dtype, MOE_ST_BLOCKS, &tensor->type))
         return moe_fail(error, MOE_ERROR_INPUT, "%s: dtype '%s' is not known", where, dtype);
     guint n_dims = json_array_get_length(shape);
     if (n_dims > MOE_ST_MOST_DIMS)
@@ -113,7 +61,8 @@ static gboolean read_tensor(const char *where, const char *name, JsonNode *node,
         if (__builtin_mul_overflow(tensor->n_elements, tensor->dims[i], &tensor->n_elements))
             return moe_fail(error, MOE_ERROR_INPUT, "%s: the shape has too many elements", where);
     gint64 bytes;
-    if (__builtin_mul_overflow(tensor->n_elements, (gint64)types[tensor->type].size, &bytes) ||
+    if (__builtin_mul_overflow(tensor->n_elements, (gint64)moe_st_type_size(tensor->type),
+                               &bytes) ||
         bounds[1] < bounds[0] || bounds[1] - bounds[0] != bytes)
         return moe_fail(error, MOE_ERROR_INPUT,
                         "%s: data_offsets [%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
@@ -200,7 +149,7 @@ static gboolean place_entries(MoeSafetensors *file, const GArray *entries, size_
                             file->path, entry->tensor.name, entry->end, size);
         MoeTensor tensor = entry->tensor;
         tensor.data = data + entry->begin;
-        size_t element = types[tensor.type].size;
+        size_t element = moe_st_type_size(tensor.type);
         if ((guintptr)tensor.data % element != 0) {
             /* One byte more, so that an empty tensor has data too. */
             void *copy = g_malloc((gsize)(entry->end - entry->begin) + 1);
@@ -313,7 +262,7 @@ const char *moe_safetensors_path(const MoeSafetensors *file)
 static int larger_first(gconstpointer a, gconstpointer b)
 {
     const MoeTensor *x = *(const MoeTensor *const *)a, *y = *(const MoeTensor *const *)b;
-    size_t i = types[x->type].size, j = types[y->type].size;
+    size_t i = moe_st_type_size(x->type), j = moe_st_type_size(y->type);
     return i != j ? (i > j ? -1 : 1) : (x < y ? -1 : x > y);
 }
 
@@ -336,7 +285,7 @@ static char *make_header(const GPtrArray *order, const char *const *metadata)
         json_builder_set_member_name(builder, tensor->name);
         json_builder_begin_object(builder);
         json_builder_set_member_name(builder, "dtype");
-        json_builder_add_string_value(builder, types[tensor->type].name);
+        json_builder_add_string_value(builder, moe_st_type_name(tensor->type));
         json_builder_set_member_name(builder, "shape");
         json_builder_begin_array(builder);
         for (int d = 0; d < tensor->n_dims; d++)
@@ -345,7 +294,7 @@ static char *make_header(const GPtrArray *order, const char *const *metadata)
         json_builder_set_member_name(builder, "data_offsets");
         json_builder_begin_array(builder);
         json_builder_add_int_value(builder, at);
-        at += tensor->n_elements * (gint64)types[tensor->type].size;
+        at += tensor->n_elements * (gint64)moe_st_type_size(tensor->type);
         json_builder_add_int_value(builder, at);
         json_builder_end_array(builder);
         json_builder_end_object(builder);
@@ -377,47 +326,7 @@ gboolean moe_safetensors_write(const char *path, gboolean force, const MoeTensor
     for (guint i = 0; i < order->len; i++) {
         const MoeTensor *tensor = order->pdata[i];
         moe_writer_write(writer, tensor->data,
-                         (size_t)tensor->n_elements * types[tensor->type].size);
+                         (size_t)tensor->n_elements * moe_st_type_size(tensor->type));
     }
     return moe_writer_close(writer, error);
-}
-
-/* --- checks ---------------------------------------------------------------------------------- */
-
-static char *shape_text(int n_dims, const gint64 *dims)
-{
-    GString *text = g_string_new("[");
-    for (int i = 0; i < n_dims; i++) {
-        g_string_append(text, i > 0 ? ", " : "");
-        if (dims[i] < 0)
-            g_string_append_c(text, '?');
-        else
-            g_string_append_printf(text, "%" G_GINT64_FORMAT, dims[i]);
-    }
-    g_string_append_c(text, ']');
-    return g_string_free(text, FALSE);
-}
-
-gboolean moe_tensor_check(const MoeTensor *tensor, const char *where, const char *name,
-                          guint wanted, int n_dims, const gint64 *dims, GError **error)
-{
-    if (tensor == NULL)
-        return moe_fail(error, MOE_ERROR_INPUT, "%s: tensor '%s' is missing", where, name);
-    gboolean fits = tensor->n_dims == n_dims;
-    for (int i = 0; i < n_dims && fits; i++)
-        fits = dims[i] < 0 || tensor->dims[i] == dims[i];
-    if (!fits) {
-        g_autofree char *is = shape_text(tensor->n_dims, tensor->dims);
-        g_autofree char *should = shape_text(n_dims, dims);
-        return moe_fail(error, MOE_ERROR_INPUT, "%s: tensor '%s' has the shape %s; it must be %s",
-                        where, name, is, should);
-    }
-    if ((wanted >> tensor->type & 1) != 0)
-        return TRUE;
-    g_autoptr(GString) names = g_string_new(NULL);
-    for (guint i = 0; i < G_N_ELEMENTS(types); i++)
-        if ((wanted >> i & 1) != 0)
-            g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "", types[i].name);
-    return moe_fail(error, MOE_ERROR_INPUT, "%s: tensor '%s' has the type %s; it must be %s", where,
-                    name, types[tensor->type].name, names->str);
 }

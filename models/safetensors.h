@@ -7,45 +7,7 @@
 #ifndef MOE_MODELS_SAFETENSORS_H
 #define MOE_MODELS_SAFETENSORS_H
 
-#include "kernels/matrix.h"
-#include "sim/base/error.h"
-
-typedef enum {
-    MOE_ST_BOOL,
-    MOE_ST_U8,
-    MOE_ST_I8,
-    MOE_ST_F8_E4M3,
-    MOE_ST_F8_E5M2,
-    MOE_ST_F8_E8M0,
-    MOE_ST_U16,
-    MOE_ST_I16,
-    MOE_ST_F16,
-    MOE_ST_BF16,
-    MOE_ST_U32,
-    MOE_ST_I32,
-    MOE_ST_F32,
-    MOE_ST_U64,
-    MOE_ST_I64,
-    MOE_ST_F64,
-} MoeStType;
-
-/* "F32"; bytes of one element. */
-const char *moe_st_type_name(MoeStType type);
-size_t moe_st_type_size(MoeStType type);
-
-/* The matrix type that @type is, or FALSE when kernels do not read it. */
-gboolean moe_st_type_dtype(MoeStType type, MoeDtype *dtype_out);
-
-enum { MOE_ST_MOST_DIMS = 8 };
-
-typedef struct {
-    const char *name;
-    MoeStType type;
-    int n_dims;
-    gint64 dims[MOE_ST_MOST_DIMS];
-    gint64 n_elements;
-    const void *data; /* aligned to the element size */
-} MoeTensor;
+#include "models/tensor.h"
 
 typedef struct MoeSafetensors MoeSafetensors;
 
@@ -69,11 +31,5 @@ const char *moe_safetensors_path(const MoeSafetensors *file);
 gboolean moe_safetensors_write(const char *path, gboolean force, const MoeTensor *tensors, guint n,
                                const char *const *metadata,
                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
-/* Checks that @tensor, found or not, has @n_dims dimensions dims (-1: any size) and one of the
- * types of the bit mask @types (1 << MoeStType). @where is the file, @name the tensor, for the
- * message. Errors: MOE_ERROR_INPUT. */
-gboolean moe_tensor_check(const MoeTensor *tensor, const char *where, const char *name, guint types,
-                          int n_dims, const gint64 *dims, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 #endif

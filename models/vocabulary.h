@@ -7,6 +7,7 @@
 #ifndef MOE_MODELS_VOCABULARY_H
 #define MOE_MODELS_VOCABULARY_H
 
+#include "models/gguf.h"
 #include "models/tokenizer.h"
 
 /* What tokenizer.ggml.token_type says. */
@@ -45,5 +46,10 @@ typedef struct {
  * token; NULL then. */
 MoeTokenizer *moe_tokenizer_from_vocabulary(const MoeVocabulary *vocabulary,
                                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same from a GGUF file itself. Errors: also keys of other types, or arrays of other lengths than
+ * tokens. */
+MoeTokenizer *moe_tokenizer_from_gguf(const MoeGguf *file,
+                                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 #endif

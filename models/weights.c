@@ -2,6 +2,8 @@
 
 #include "models/weights.h"
 
+#include "models/gguf.h"
+#include "models/safetensors.h"
 #include "sim/base/file.h"
 #include "sim/base/json.h"
 
@@ -10,14 +12,32 @@
 enum { LARGEST_INDEX = 256 << 20 };
 
 struct MoeWeights {
-    char *folder;
+    char *folder;                  /* or the GGUF file */
     GPtrArray *shards;             /* MoeSafetensors * */
-    GHashTable *owner;             /* tensor name -> MoeSafetensors * */
+    GPtrArray *gguf;               /* MoeGguf *, in place of shards; NULL: shards */
+    GPtrArray *files;              /* paths of all */
+    GHashTable *tensors;           /* name -> const MoeTensor * */
+    GHashTable *paths;             /* name -> const char *, of its file */
     GHashTable *used;              /* tensor names */
     GHashTable *by_data;           /* data pointer -> tensor name, of what was given out */
     GPtrArray *vectors;            /* float *, widened copies */
     gint64 scale_rows, scale_cols; /* 0: 8-bit floats are refused */
 };
+
+static gboolean add_tensors(MoeWeights *weights, const char *path, const MoeTensor *tensors,
+                            guint n, GError **error)
+{
+    g_ptr_array_add(weights->files, (gpointer)path);
+    for (guint i = 0; i < n; i++) {
+        const char *other = g_hash_table_lookup(weights->paths, tensors[i].name);
+        if (other != NULL)
+            return moe_fail(error, MOE_ERROR_INPUT, "%s: tensor '%s' is in %s too", path,
+                            tensors[i].name, other);
+        g_hash_table_insert(weights->tensors, (gpointer)tensors[i].name, (gpointer)&tensors[i]);
+        g_hash_table_insert(weights->paths, (gpointer)tensors[i].name, (gpointer)path);
+    }
+    return TRUE;
+}
 
 static gboolean add_shard(MoeWeights *weights, const char *path, GError **error)
 {
@@ -27,14 +47,20 @@ static gboolean add_shard(MoeWeights *weights, const char *path, GError **error)
     g_ptr_array_add(weights->shards, shard);
     guint n;
     const MoeTensor *tensors = moe_safetensors_tensors(shard, &n);
-    for (guint i = 0; i < n; i++) {
-        MoeSafetensors *other = g_hash_table_lookup(weights->owner, tensors[i].name);
-        if (other != NULL)
-            return moe_fail(error, MOE_ERROR_INPUT, "%s: tensor '%s' is in %s too", path,
-                            tensors[i].name, moe_safetensors_path(other));
-        g_hash_table_insert(weights->owner, (gpointer)tensors[i].name, shard);
+    return add_tensors(weights, moe_safetensors_path(shard), tensors, n, error);
+}
+
+static gboolean open_gguf(MoeWeights *weights, GError **error)
+{
+    weights->gguf = moe_gguf_open_model(weights->folder, error);
+    for (guint i = 0; weights->gguf != NULL && i < weights->gguf->len; i++) {
+        guint n;
+        const MoeGguf *file = weights->gguf->pdata[i];
+        const MoeTensor *tensors = moe_gguf_tensors(file, &n);
+        if (!add_tensors(weights, moe_gguf_path(file), tensors, n, error))
+            return FALSE;
     }
-    return TRUE;
+    return weights->gguf != NULL;
 }
 
 static int compare_strings(gconstpointer a, gconstpointer b)
@@ -90,12 +116,11 @@ static gboolean open_index(MoeWeights *weights, const char *path, gboolean part,
     JsonNode *node;
     json_object_iter_init(&iter, map);
     while (json_object_iter_next(&iter, &tensor, &node)) {
-        const MoeSafetensors *owner = g_hash_table_lookup(weights->owner, tensor);
+        const char *owner = g_hash_table_lookup(weights->paths, tensor);
         const char *file = json_node_get_string(node);
         if (part && owner == NULL)
             continue;
-        g_autofree char *holder =
-            owner != NULL ? g_path_get_basename(moe_safetensors_path(owner)) : NULL;
+        g_autofree char *holder = owner != NULL ? g_path_get_basename(owner) : NULL;
         if (g_strcmp0(holder, file) != 0)
             return moe_fail(error, MOE_ERROR_INPUT, "%s: weight_map: tensor '%s' is not in '%s'",
                             path, tensor, file);
@@ -106,6 +131,8 @@ static gboolean open_index(MoeWeights *weights, const char *path, gboolean part,
 static gboolean open_folder(MoeWeights *weights, gboolean part, GError **error)
 {
     const char *folder = weights->folder;
+    if (moe_gguf_is_name(folder))
+        return open_gguf(weights, error);
     g_autofree char *index = g_build_filename(folder, "model.safetensors.index.json", NULL);
     g_autofree char *single = g_build_filename(folder, "model.safetensors", NULL);
     if (g_file_test(index, G_FILE_TEST_EXISTS))
@@ -114,7 +141,7 @@ static gboolean open_folder(MoeWeights *weights, gboolean part, GError **error)
         return add_shard(weights, single, error);
     return moe_fail(error, MOE_ERROR_INPUT,
                     "%s: neither model.safetensors nor model.safetensors.index.json is there; "
-                    "other formats must be converted to safetensors first",
+                    "other formats than these and GGUF must be converted first",
                     folder);
 }
 
@@ -123,7 +150,9 @@ static MoeWeights *new_weights(const char *folder)
     MoeWeights *weights = g_new0(MoeWeights, 1);
     weights->folder = g_strdup(folder);
     weights->shards = g_ptr_array_new_with_free_func((GDestroyNotify)moe_safetensors_free);
-    weights->owner = g_hash_table_new(g_str_hash, g_str_equal);
+    weights->files = g_ptr_array_new();
+    weights->tensors = g_hash_table_new(g_str_hash, g_str_equal);
+    weights->paths = g_hash_table_new(g_str_hash, g_str_equal);
     weights->used = g_hash_table_new(g_str_hash, g_str_equal);
     weights->by_data = g_hash_table_new(g_direct_hash, g_direct_equal);
     weights->vectors = g_ptr_array_new_with_free_func(g_free);
@@ -149,29 +178,51 @@ void moe_weights_free(MoeWeights *weights)
     if (weights == NULL)
         return;
     g_free(weights->folder);
-    g_hash_table_unref(weights->owner);
+    g_hash_table_unref(weights->tensors);
+    g_hash_table_unref(weights->paths);
     g_hash_table_unref(weights->used);
     g_hash_table_unref(weights->by_data);
     g_ptr_array_unref(weights->vectors);
+    g_ptr_array_unref(weights->files);
     g_ptr_array_unref(weights->shards);
+    if (weights->gguf != NULL)
+        g_ptr_array_unref(weights->gguf);
     g_free(weights);
 }
 
 enum {
     WIDE_TYPES = 1 << MOE_ST_F32 | 1 << MOE_ST_F16 | 1 << MOE_ST_BF16,
     NARROW_TYPES = 1 << MOE_ST_F8_E4M3 | 1 << MOE_ST_F8_E5M2,
+    BLOCK_TYPES = (1 << MOE_ST_COUNT) - (1 << MOE_ST_BLOCKS),
     SCALE_TYPES = WIDE_TYPES | 1 << MOE_ST_F8_E8M0,
     MXFP4_BLOCK = 32,
 };
+
+/* GGUF does not tell [n] from [1, n]: @tensor as one of @n_dims dimensions, where only ones are in
+ * the way. */
+static MoeTensor with_dims(const MoeTensor *tensor, int n_dims)
+{
+    MoeTensor fit = *tensor;
+    while (fit.n_dims > n_dims && fit.dims[0] == 1)
+        memmove(fit.dims, fit.dims + 1, (gsize)--fit.n_dims * sizeof(fit.dims[0]));
+    while (fit.n_dims < n_dims) {
+        memmove(fit.dims + 1, fit.dims, (gsize)fit.n_dims++ * sizeof(fit.dims[0]));
+        fit.dims[0] = 1;
+    }
+    return fit;
+}
 
 /* Finds, checks and remembers the tensor; @types as in moe_tensor_check(). */
 static const MoeTensor *take(MoeWeights *weights, const char *name, guint types, int n_dims,
                              const gint64 *dims, GError **error)
 {
-    const MoeSafetensors *shard = g_hash_table_lookup(weights->owner, name);
-    const MoeTensor *tensor = shard != NULL ? moe_safetensors_find(shard, name) : NULL;
-    const char *where = shard != NULL ? moe_safetensors_path(shard) : weights->folder;
-    if (!moe_tensor_check(tensor, where, name, types, n_dims, dims, error))
+    const MoeTensor *tensor = g_hash_table_lookup(weights->tensors, name);
+    const char *path = g_hash_table_lookup(weights->paths, name);
+    MoeTensor fit;
+    if (tensor != NULL && weights->gguf != NULL)
+        fit = with_dims(tensor, n_dims);
+    if (!moe_tensor_check(tensor != NULL && weights->gguf != NULL ? &fit : tensor,
+                          path != NULL ? path : weights->folder, name, types, n_dims, dims, error))
         return NULL;
     g_hash_table_add(weights->used, (gpointer)tensor->name);
     g_hash_table_insert(weights->by_data, (gpointer)tensor->data, (gpointer)tensor->name);
@@ -242,7 +293,8 @@ static void slice(MoeWeights *weights, const char *name, const MoeMatrix *first,
 static gboolean take_matrices(MoeWeights *weights, const char *name, int n_dims, const gint64 *dims,
                               gint64 n, MoeMatrix *out, GError **error)
 {
-    const MoeTensor *tensor = take(weights, name, WIDE_TYPES | NARROW_TYPES, n_dims, dims, error);
+    const guint types = WIDE_TYPES | (weights->gguf != NULL ? BLOCK_TYPES : NARROW_TYPES);
+    const MoeTensor *tensor = take(weights, name, types, n_dims, dims, error);
     if (tensor == NULL)
         return FALSE;
     MoeMatrix first = {
@@ -300,11 +352,46 @@ gboolean moe_weights_mxfp4(MoeWeights *weights, const char *name, gint64 n, gint
     return TRUE;
 }
 
+gboolean moe_weights_heads(MoeWeights *weights, const char *k_name, const char *v_name,
+                           gint64 heads, gint64 keys, gint64 values, gint64 rank, MoeMatrix *out,
+                           GError **error)
+{
+    g_autofree MoeMatrix *k = g_new(MoeMatrix, heads), *v = g_new(MoeMatrix, heads);
+    if (!moe_weights_stack(weights, k_name, heads, keys, rank, TRUE, k, error) ||
+        !moe_weights_stack(weights, v_name, heads, values, rank, FALSE, v, error))
+        return FALSE;
+    for (gint64 h = 0; h < heads; h++)
+        if (!moe_weights_check_finite(weights, &k[h], error) ||
+            !moe_weights_check_finite(weights, &v[h], error))
+            return FALSE;
+    const gsize each = (gsize)((keys + values) * rank);
+    float *both = g_new(float, (gsize)heads *each), *column = g_new(float, keys);
+    g_ptr_array_add(weights->vectors, both);
+    for (gint64 h = 0; h < heads; h++) {
+        float *to = both + (gsize)h * each;
+        const MoeMatrix stored = moe_matrix_transpose(&k[h]); /* [rank, keys] */
+        for (gint64 r = 0; r < rank; r++) {
+            const float *from = moe_matrix_rows(&stored, (gsize)r, 1, column);
+            for (gint64 i = 0; i < keys; i++)
+                to[i * rank + r] = from[i];
+        }
+        to += keys * rank;
+        const float *from = moe_matrix_rows(&v[h], 0, (gsize)values, to);
+        if (from != to)
+            memcpy(to, from, (gsize)(values * rank) * sizeof(float));
+    }
+    g_free(column);
+    *out = (MoeMatrix){.data = both,
+                       .dtype = MOE_F32,
+                       .rows = (gsize)(heads * (keys + values)),
+                       .cols = (gsize)rank};
+    return TRUE;
+}
+
 const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n, GError **error)
 {
     const gint64 dims[] = {1, n}; /* ERNIE's biases are rows */
-    const MoeSafetensors *shard = g_hash_table_lookup(weights->owner, name);
-    const MoeTensor *found = shard != NULL ? moe_safetensors_find(shard, name) : NULL;
+    const MoeTensor *found = g_hash_table_lookup(weights->tensors, name);
     gboolean row_shape = found != NULL && found->n_dims == 2 && found->dims[0] == 1;
     const MoeTensor *tensor =
         take(weights, name, WIDE_TYPES, row_shape ? 2 : 1, row_shape ? dims : &n, error);
@@ -342,34 +429,44 @@ const float *moe_weights_table(MoeWeights *weights, const char *name, gint64 row
 
 gboolean moe_weights_has(const MoeWeights *weights, const char *name)
 {
-    return g_hash_table_contains(weights->owner, name);
+    return g_hash_table_contains(weights->tensors, name);
 }
 
 void moe_weights_ignore(MoeWeights *weights, const char *prefix)
 {
     GHashTableIter iter;
     gpointer name;
-    g_hash_table_iter_init(&iter, weights->owner);
+    g_hash_table_iter_init(&iter, weights->tensors);
     while (g_hash_table_iter_next(&iter, &name, NULL))
         if (g_str_has_prefix(name, prefix))
             g_hash_table_add(weights->used, name);
 }
 
+static gboolean check_used(const MoeWeights *weights, const char *path, const MoeTensor *tensors,
+                           guint n, const char *const *ignored, GError **error)
+{
+    for (guint i = 0; i < n; i++) {
+        gboolean known = g_hash_table_contains(weights->used, tensors[i].name);
+        for (guint j = 0; ignored[j] != NULL && !known; j++)
+            known = g_str_has_suffix(tensors[i].name, ignored[j]);
+        if (!known)
+            return moe_fail(error, MOE_ERROR_INPUT,
+                            "%s: tensor '%s' does not belong to this model's architecture", path,
+                            tensors[i].name);
+    }
+    return TRUE;
+}
+
 gboolean moe_weights_check_used(const MoeWeights *weights, const char *const *ignored,
                                 GError **error)
 {
-    for (guint s = 0; s < weights->shards->len; s++) {
+    for (guint f = 0; f < weights->files->len; f++) {
         guint n;
-        const MoeTensor *tensors = moe_safetensors_tensors(weights->shards->pdata[s], &n);
-        for (guint i = 0; i < n; i++) {
-            gboolean known = g_hash_table_contains(weights->used, tensors[i].name);
-            for (guint j = 0; ignored[j] != NULL && !known; j++)
-                known = g_str_has_suffix(tensors[i].name, ignored[j]);
-            if (!known)
-                return moe_fail(error, MOE_ERROR_INPUT,
-                                "%s: tensor '%s' does not belong to this model's architecture",
-                                moe_safetensors_path(weights->shards->pdata[s]), tensors[i].name);
-        }
+        const MoeTensor *tensors = weights->gguf != NULL
+                                       ? moe_gguf_tensors(weights->gguf->pdata[f], &n)
+                                       : moe_safetensors_tensors(weights->shards->pdata[f], &n);
+        if (!check_used(weights, weights->files->pdata[f], tensors, n, ignored, error))
+            return FALSE;
     }
     return TRUE;
 }
@@ -381,31 +478,31 @@ gboolean moe_weights_check_finite(const MoeWeights *weights, const MoeMatrix *ma
     if (at == SIZE_MAX)
         return TRUE;
     const char *name = g_hash_table_lookup(weights->by_data, matrix->data);
-    const MoeSafetensors *shard = g_hash_table_lookup(weights->owner, name);
-    const MoeTensor *tensor = moe_safetensors_find(shard, name);
+    const MoeTensor *tensor = g_hash_table_lookup(weights->tensors, name);
+    const char *path = g_hash_table_lookup(weights->paths, name);
     /* Where in the tensor the view has it. */
     const gsize row = matrix->first_row + at / matrix->cols * MAX(matrix->row_step, 1);
     const gsize col = matrix->first_col + at % matrix->cols;
     g_autofree char *slice_text = NULL;
     if (tensor->n_dims > 2) {
-        const gsize bytes =
-            (gsize)(tensor->n_elements / tensor->dims[0]) * moe_st_type_size(tensor->type);
+        const gsize bytes = moe_tensor_bytes(tensor->type, tensor->n_elements / tensor->dims[0]);
         const gsize offset = (gsize)((const char *)matrix->data - (const char *)tensor->data);
         slice_text = g_strdup_printf("%" G_GSIZE_FORMAT ", ", offset / bytes);
     }
     return moe_fail(error, MOE_ERROR_INPUT,
-                    "%s: tensor '%s': element [%s%zu, %zu] is not a finite number",
-                    moe_safetensors_path(shard), name, slice_text != NULL ? slice_text : "",
-                    matrix->transposed ? col : row, matrix->transposed ? row : col);
+                    "%s: tensor '%s': element [%s%zu, %zu] is not a finite number", path, name,
+                    slice_text != NULL ? slice_text : "", matrix->transposed ? col : row,
+                    matrix->transposed ? row : col);
 }
 
 char *moe_weights_digest(const MoeWeights *weights, GError **error)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     g_autofree char *config = g_build_filename(weights->folder, "config.json", NULL);
-    for (guint i = 0; i <= weights->shards->len; i++) {
-        g_autofree char *digest = moe_file_digest(
-            i == 0 ? config : moe_safetensors_path(weights->shards->pdata[i - 1]), error);
+    /* A GGUF file is its own configuration. */
+    for (guint i = weights->gguf != NULL ? 1 : 0; i <= weights->files->len; i++) {
+        g_autofree char *digest =
+            moe_file_digest(i == 0 ? config : weights->files->pdata[i - 1], error);
         if (digest == NULL)
             return NULL;
         g_checksum_update(sum, (const guchar *)digest, -1);

@@ -1,16 +1,17 @@
-/* weights.h - the tensors of a model folder as the Hugging Face Hub lays it out.
+/* weights.h - the tensors of a model: a folder as the Hugging Face Hub lays it out, or GGUF files.
  *
- * Layer: models. model.safetensors, or shards named by model.safetensors.index.json; nothing is
- * copied.
+ * Layer: models. model.safetensors, or shards named by model.safetensors.index.json; or a .gguf file
+ * and its parts (gguf.h). Nothing is copied unless a function says so.
  */
 #ifndef MOE_MODELS_WEIGHTS_H
 #define MOE_MODELS_WEIGHTS_H
 
-#include "models/safetensors.h"
+#include "models/tensor.h"
 
 typedef struct MoeWeights MoeWeights;
 
-/* Opens every shard of the model in @folder. Free with moe_weights_free().
+/* Opens every shard of the model in @folder, or the GGUF file @folder with its parts. Free with
+ * moe_weights_free().
  * Errors: MOE_ERROR_INPUT (no weights, a missing shard, a shard's name with a path in it, a tensor
  * in two shards or not where the index says); NULL then. */
 MoeWeights *moe_weights_open(const char *folder, GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -29,7 +30,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeWeights, moe_weights_free)
 gboolean moe_weights_set_scale_block(MoeWeights *weights, gint64 rows, gint64 cols,
                                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The matrix @name, [rows, cols], of type f32, f16, bf16, or of 8-bit floats with scales. Borrowed
+/* The matrix @name, [rows, cols], of type f32, f16, bf16, or of 8-bit floats with scales; in GGUF
+ * files of their blocks, and a row may be a vector there. Borrowed
  * data; outputs stay untouched on failure, here and below. Parts of a fused matrix:
  * moe_matrix_view(). Errors: MOE_ERROR_INPUT (missing, other shape or type, scales that are missing
  * or do not fit). */
@@ -47,6 +49,13 @@ gboolean moe_weights_stack(MoeWeights *weights, const char *name, gint64 n, gint
  * Errors: MOE_ERROR_INPUT, also for columns that are no multiple of 32. */
 gboolean moe_weights_mxfp4(MoeWeights *weights, const char *name, gint64 n, gint64 rows,
                            gint64 cols, MoeMatrix *out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Keys and values of latent attention as GGUF files have them, @k_name [heads, rank, keys] and
+ * @v_name [heads, values, rank], as one matrix [heads * (keys + values), rank] of floats: a copy,
+ * owned by @weights, checked to be finite. Errors: as moe_weights_matrix(). */
+gboolean moe_weights_heads(MoeWeights *weights, const char *k_name, const char *v_name,
+                           gint64 heads, gint64 keys, gint64 values, gint64 rank, MoeMatrix *out,
+                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The vector @name of @n elements, [n] or [1, n], as floats; owned by @weights. NULL with MOE_ERROR_INPUT. */
 const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n,
@@ -73,8 +82,8 @@ gboolean moe_weights_check_used(const MoeWeights *weights, const char *const *ig
 gboolean moe_weights_check_finite(const MoeWeights *weights, const MoeMatrix *matrix,
                                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* What tells this checkpoint from another: "sha256:..." over the digests of config.json and all
- * shards (moe_file_digest()). Free with g_free(); NULL with MOE_ERROR_INPUT. */
+/* What tells this checkpoint from another: "sha256:..." over the digests of config.json, unless it
+ * is GGUF, and all files (moe_file_digest()). Free with g_free(); NULL with MOE_ERROR_INPUT. */
 char *moe_weights_digest(const MoeWeights *weights, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 #endif

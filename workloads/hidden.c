@@ -5,6 +5,7 @@
 #include "kernels/linear.h"
 #include "kernels/norm.h"
 #include "models/family.h"
+#include "models/safetensors.h"
 #include "workloads/import.h"
 #include "workloads/npy.h"
 

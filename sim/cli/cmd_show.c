@@ -441,7 +441,7 @@ static int kind_of(const char *name, GError **error)
         return is_file_in(name, "run.json") ? RUN : MODEL;
     if (g_str_has_suffix(name, ".safetensors"))
         return TRACE;
-    if (g_str_has_suffix(name, ".json"))
+    if (g_str_has_suffix(name, ".json") || g_str_has_suffix(name, ".gguf"))
         return MODEL;
     if (g_file_test(name, G_FILE_TEST_EXISTS))
         return kind_of_yaml(name, error);

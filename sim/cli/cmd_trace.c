@@ -79,8 +79,7 @@ static MoeTrace *synthesise(const MoeCli *cli, const Options *options, GError **
 static MoeBatch *read_batch(const MoeCli *cli, const Options *options, const MoeModel *model,
                             GError **error)
 {
-    g_autofree char *tokenizer_path = g_build_filename(model->path, "tokenizer.json", NULL);
-    g_autoptr(MoeTokenizer) tokenizer = moe_tokenizer_load(tokenizer_path, error);
+    g_autoptr(MoeTokenizer) tokenizer = moe_model_tokenizer(model, error);
     if (tokenizer == NULL)
         return NULL;
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);

@@ -4,7 +4,7 @@
 #include "sim/golden.h"
 #include "tests/unit/harness.h"
 
-/* Every folder of tests/golden, and of its tokenizers: see the README there. */
+/* Every folder of tests/golden, of its tokenizers and of its GGUF files: see the README there. */
 static GPtrArray *folders;
 
 static int by_name(gconstpointer a, gconstpointer b)
@@ -20,7 +20,8 @@ static void find_folders(const char *relative)
         return; /* finds_the_folders() tells; asserts need a running test */
     for (const char *name; (name = g_dir_read_name(dir)) != NULL;) {
         g_autofree char *inner = g_build_filename(path, name, NULL);
-        if (g_file_test(inner, G_FILE_TEST_IS_DIR) && g_strcmp0(name, "tokenizers") != 0)
+        if (g_file_test(inner, G_FILE_TEST_IS_DIR) && g_strcmp0(name, "tokenizers") != 0 &&
+            g_strcmp0(name, "gguf") != 0)
             g_ptr_array_add(folders, g_build_filename(relative, name, NULL));
     }
 }
@@ -54,6 +55,7 @@ Suite *moe_suite(void)
     folders = g_ptr_array_new_with_free_func(g_free);
     find_folders("tests/golden");
     find_folders("tests/golden/tokenizers");
+    find_folders("tests/golden/gguf");
     g_ptr_array_sort(folders, by_name);
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, finds_the_folders);

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "models/family.h"
+#include "models/safetensors.h"
 #include "tests/unit/harness.h"
 #include "workloads/hidden.h"
 

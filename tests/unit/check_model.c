@@ -400,7 +400,7 @@ static const struct {
     {"gpt-5", "is neither a file nor a preset model; the presets are: "},
     {"no/such/folder", "'no/such/folder' is neither a file nor a preset model"},
     {"", "'' is neither a file nor a preset model"},
-    {"./bare", "bare: neither config.json nor shapes.yaml is there"},
+    {"./bare", "bare: neither config.json nor shapes.yaml nor a GGUF file is there"},
 };
 
 START_TEST(names_what_it_cannot_find)

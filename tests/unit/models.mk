@@ -22,6 +22,10 @@ unit_programs += tests/unit/check_safetensors
 tests_unit_check_safetensors_CFLAGS = $(unit_cflags)
 tests_unit_check_safetensors_LDADD = $(unit_ldadd)
 
+unit_programs += tests/unit/check_gguf
+tests_unit_check_gguf_CFLAGS = $(unit_cflags)
+tests_unit_check_gguf_LDADD = $(unit_ldadd)
+
 unit_programs += tests/unit/check_weights
 tests_unit_check_weights_CFLAGS = $(unit_cflags)
 tests_unit_check_weights_LDADD = $(unit_ldadd)
