@@ -2,6 +2,7 @@
 
 #include "models/generate.h"
 
+#include "models/gguf.h"
 #include "sim/base/json.h"
 #include "sim/base/rng.h"
 
@@ -196,10 +197,29 @@ static gboolean add_token(const MoeModel *model, const MoeTokenizer *tokenizer, 
     return TRUE;
 }
 
+/* The ends of texts and of turns. */
+static gboolean add_gguf(const MoeModel *model, GArray *stops, GError **error)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id",
+                                       "tokenizer.ggml.eot_token_id"};
+    g_autoptr(GPtrArray) files = moe_gguf_open_model(model->path, error);
+    for (size_t i = 0; files != NULL && i < G_N_ELEMENTS(keys); i++) {
+        gint64 id;
+        if (!moe_gguf_int(files->pdata[0], keys[i], -1, G_MAXUINT32, -1, &id, error))
+            return FALSE;
+        guint32 stop = (guint32)id;
+        if (id >= 0 && id < model->shape.vocab_size)
+            g_array_append_val(stops, stop);
+    }
+    return files != NULL;
+}
+
 gboolean moe_generation_stops(const MoeModel *model, const MoeTokenizer *tokenizer, GArray *stops,
                               GError **error)
 {
     guint before = stops->len;
+    if (moe_gguf_is_name(model->path))
+        return add_gguf(model, stops, error);
     return add_ids(model, "generation_config.json", stops, error) &&
            (stops->len > before || add_ids(model, "config.json", stops, error)) &&
            (stops->len > before || tokenizer == NULL || add_token(model, tokenizer, stops, error));

@@ -112,8 +112,7 @@ static MoeTrace *generate(const MoeCli *cli, const Options *o, gboolean *good_ou
     g_autoptr(MoeModel) model = moe_cli_load_model(cli->argv[0], error);
     if (model == NULL)
         return NULL;
-    g_autofree char *tokenizer_path = g_build_filename(model->path, "tokenizer.json", NULL);
-    g_autoptr(MoeTokenizer) tokenizer = moe_tokenizer_load(tokenizer_path, error);
+    g_autoptr(MoeTokenizer) tokenizer = moe_model_tokenizer(model, error);
     if (tokenizer == NULL)
         return NULL;
     g_autoptr(MoeBatch) prompts =

@@ -438,6 +438,7 @@ Suite *moe_suite(void)
 {
     Suite *suite = suite_create("gguf");
     TCase *tests = tcase_create("gguf");
+    tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, reads_values, 0, (int)G_N_ELEMENTS(items));
     tcase_add_test(tests, reads_tensors);
     tcase_add_loop_test(tests, refuses_lies, 0, (int)G_N_ELEMENTS(lies));
