@@ -272,11 +272,14 @@ static void add_totals(const MoeResult *result, const MoeLowered *lowered, JsonB
         add_double(b, moe_phase_name((MoePhase)p),
                    moe_result_phase_seconds(result, (MoePhase)p, -2));
     json_builder_end_object(b);
-    gint64 dispatch = 0, combine = 0, pairs = 0, dropped = 0;
+    MoeSent dispatch = {0}, combine = {0};
+    gint64 pairs = 0, dropped = 0;
     for (guint i = 0; i < lowered->loads->len; i++) {
         const MoeBlockLoad *load = &g_array_index(lowered->loads, MoeBlockLoad, i);
-        dispatch += load->dispatch_bytes;
-        combine += load->combine_bytes;
+        dispatch.bytes += load->dispatch.bytes;
+        dispatch.forwarded_bytes += load->dispatch.forwarded_bytes;
+        combine.bytes += load->combine.bytes;
+        combine.forwarded_bytes += load->combine.forwarded_bytes;
         pairs += load->pairs;
         dropped += load->dropped;
     }
@@ -284,8 +287,10 @@ static void add_totals(const MoeResult *result, const MoeLowered *lowered, JsonB
         add_string(b, "algorithm", lowered->algorithm);
     if (lowered->protocol != NULL)
         add_string(b, "protocol", lowered->protocol);
-    add_int(b, "dispatch_bytes", dispatch);
-    add_int(b, "combine_bytes", combine);
+    add_int(b, "dispatch_bytes", dispatch.bytes);
+    add_int(b, "dispatch_forwarded_bytes", dispatch.forwarded_bytes);
+    add_int(b, "combine_bytes", combine.bytes);
+    add_int(b, "combine_forwarded_bytes", combine.forwarded_bytes);
     add_int(b, "pairs", pairs);
     add_int(b, "pairs_dropped", dropped);
     json_builder_end_object(b);

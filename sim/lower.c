@@ -15,9 +15,11 @@ typedef struct {
     MoeLowered *out;
     const MoePlacement *placement;
     MoeTraffic *traffic;
-    gint64 *bytes;        /* [ranks, ranks] */
-    gint64 *local;        /* [experts]: tokens of one rank's experts */
-    const MoeCost *costs; /* [ranks]: on the GPU of each */
+    gint64 *copies;                      /* [ranks, ranks] */
+    gint64 *own, *forwarded, *delivered; /* [ranks] */
+    guint8 *routes;                      /* [ranks, ranks] */
+    gint64 *local;                       /* [experts]: tokens of one rank's experts */
+    const MoeCost *costs;                /* [ranks]: on the GPU of each */
     GError **error;
 } Lowering;
 
@@ -29,31 +31,47 @@ static void load_clear(gpointer data)
     g_free(load->homes);
 }
 
-static gint64 travelling(const gint64 *bytes, gint64 n_ranks)
+static gint64 sum(const gint64 *values, gint64 n)
 {
-    gint64 sum = 0;
-    for (gint64 a = 0; a < n_ranks; a++)
-        for (gint64 b = 0; b < n_ranks; b++)
-            sum += a != b ? bytes[a * n_ranks + b] : 0;
-    return sum;
+    gint64 total = 0;
+    for (gint64 i = 0; i < n; i++)
+        total += values[i];
+    return total;
 }
 
-static void transfer(Lowering *w, const MoeTransfer *transfer_file, MoePhase phase)
+/* Lowers one all-to-all; says what left the GPUs. */
+static gboolean transfer(Lowering *w, MoePhase phase, MoeSent *sent_out)
 {
     const MoeScenario *s = w->scenario;
-    const MoeAllToAllKind *kind = moe_alltoall_kind(transfer_file->algorithm);
-    MoeKernelCost cost;
-    moe_kernels_cost(s->kernels, kind->name,
-                     phase == MOE_PHASE_COMBINE ? MOE_KERNEL_COMBINE : MOE_KERNEL_DISPATCH, &cost);
-    const MoeAllToAll job = {
+    gboolean back = phase == MOE_PHASE_COMBINE;
+    const MoeTransfer *file = back ? &s->file.combine : &s->file.dispatch;
+    gint64 R = w->traffic->n_ranks;
+    MoeAllToAll job = {
         .topology = s->topology,
-        .bytes = w->bytes,
+        .transfer = file,
         .phase = phase,
-        .startup = cost.startup,
+        .back = back,
+        .token_bytes = moe_type_wire_bytes((MoeType)file->dtype, s->model->shape.hidden_size),
+        .copies = w->copies,
+        .nodes = w->traffic->nodes,
+        .n_nodes = w->traffic->n_nodes,
+        .routes = w->routes,
+        .programs = w->out->programs,
+        .own = w->own,
+        .forwarded = w->forwarded,
+        .delivered = w->delivered,
     };
-    moe_traffic_bytes(w->traffic, transfer_file, s->model->shape.hidden_size,
-                      phase == MOE_PHASE_COMBINE, w->bytes);
-    kind->lower(&job, w->out->programs);
+    moe_kernels_cost(s->kernels, moe_alltoall_kind(file->algorithm)->name,
+                     back ? MOE_KERNEL_COMBINE : MOE_KERNEL_DISPATCH, &job.cost);
+    if (!moe_traffic_copies(w->traffic, w->placement, file, w->copies, w->error) ||
+        !moe_alltoall_lower(&job, w->error)) {
+        g_prefix_error(w->error, "%s: block %d: %s: ", s->path, w->out->programs->layer,
+                       moe_phase_name(phase));
+        return FALSE;
+    }
+    sent_out->forwarded_bytes = sum(w->forwarded, R) * job.token_bytes;
+    sent_out->bytes = sum(w->own, R) * job.token_bytes + sent_out->forwarded_bytes;
+    return TRUE;
 }
 
 static void compute_experts(Lowering *w)
@@ -70,8 +88,8 @@ static void compute_experts(Lowering *w)
     }
 }
 
-static void keep_load(Lowering *w, const MoeAssignment *assignment, gint64 dispatch_bytes,
-                      gint64 combine_bytes)
+static void keep_load(Lowering *w, const MoeAssignment *assignment, const MoeSent *dispatch,
+                      const MoeSent *combine)
 {
     const MoeTraffic *traffic = w->traffic;
     gint64 R = traffic->n_ranks;
@@ -81,8 +99,8 @@ static void keep_load(Lowering *w, const MoeAssignment *assignment, gint64 dispa
         .received = g_new(gint64, R),
         .experts = g_memdup2(traffic->experts, (gsize)traffic->n_experts * sizeof(gint64)),
         .homes = g_new(gint64, R),
-        .dispatch_bytes = dispatch_bytes,
-        .combine_bytes = combine_bytes,
+        .dispatch = *dispatch,
+        .combine = *combine,
         .pairs = traffic->total,
         .dropped = traffic->dropped,
     };
@@ -108,8 +126,9 @@ static gboolean lower_experts(Lowering *w, const MoeAssignment *assignment,
         moe_programs_compute(
             programs, r, MOE_PHASE_ROUTER,
             moe_cost_router(&costs[r], assignment->first[r + 1] - assignment->first[r]));
-    transfer(w, &s->file.dispatch, MOE_PHASE_DISPATCH);
-    gint64 dispatch_bytes = travelling(w->bytes, R);
+    MoeSent dispatch, combine;
+    if (!transfer(w, MOE_PHASE_DISPATCH, &dispatch))
+        return FALSE;
     if (computes && w->out->cost.shape->shared_expert_intermediate_size > 0)
         for (gint64 r = 0; r < R; r++)
             moe_programs_compute(programs, r, MOE_PHASE_SHARED,
@@ -118,13 +137,15 @@ static gboolean lower_experts(Lowering *w, const MoeAssignment *assignment,
                                               w->out->cost.shape->shared_expert_intermediate_size));
     if (computes)
         compute_experts(w);
-    transfer(w, &s->file.combine, MOE_PHASE_COMBINE);
+    if (!transfer(w, MOE_PHASE_COMBINE, &combine))
+        return FALSE;
     for (gint64 r = 0; r < R && computes; r++)
-        moe_programs_compute(programs, r, MOE_PHASE_COMBINE,
-                             moe_cost_combine(&costs[r],
-                                              assignment->first[r + 1] - assignment->first[r],
-                                              w->traffic->copies[r]));
-    keep_load(w, assignment, dispatch_bytes, travelling(w->bytes, R));
+        moe_programs_compute(
+            programs, r, MOE_PHASE_COMBINE,
+            moe_cost_combine(&costs[r], assignment->first[r + 1] - assignment->first[r],
+                             s->file.combine.deduplicate ? sum(w->traffic->unique + r * R, R)
+                                                         : w->traffic->copies[r]));
+    keep_load(w, assignment, &dispatch, &combine);
     return TRUE;
 }
 
@@ -176,23 +197,30 @@ static gboolean lower_step(Lowering *w, const MoeAssignment *assignment)
 }
 
 /* Bounds what the programs, their times and the traffic matrices take: a pair of ranks exchanges at
- * most one message per all-to-all, and a token sends at most top_k. */
+ * most one message per all-to-all, or per exchange of it, and a token sends at most top_k; buffers of
+ * fixed size are sent by all pairs. */
 static gboolean check_memory(const MoeScenario *s, const GPtrArray *steps, GError **error)
 {
     const MoeModelShape *shape = &s->model->shape;
     double R = (double)s->n_ranks, blocks = (double)moe_model_moe_layers(shape);
-    /* An all-to-all of rounds has an operation for each partner. */
-    double rounds = 0, bytes = R * (4 * R + (double)shape->num_experts) * sizeof(gint64);
+    double exchanges = 0, meetings = 0;
+    double bytes = R * (4 * R + (double)shape->num_experts) * sizeof(gint64) + R * R;
     const MoeTransfer *transfers[] = {&s->file.dispatch, &s->file.combine};
-    for (size_t i = 0; i < G_N_ELEMENTS(transfers); i++)
-        rounds += moe_alltoall_kind(transfers[i]->algorithm) == &moe_alltoall_pairwise ? R : 1;
+    gboolean padded = FALSE;
+    for (size_t i = 0; i < G_N_ELEMENTS(transfers); i++) {
+        const MoeAllToAllKind *kind = moe_alltoall_kind(transfers[i]->algorithm);
+        double n = (double)kind->exchanges(transfers[i], s->n_ranks);
+        exchanges += n;
+        meetings += kind->once ? 1 : n;
+        padded |= transfers[i]->padding != MOE_PADDING_NONE;
+    }
     for (guint i = 0; i < steps->len; i++) {
         const MoeAssignment *assignment = steps->pdata[i];
         double sent = (double)assignment->first[s->n_ranks] * (double)s->trace->top_k;
         double operations =
-            R * (2.0 * (double)shape->num_hidden_layers + blocks * (4 + rounds) + 1);
+            R * (2.0 * (double)shape->num_hidden_layers + blocks * (4 + exchanges) + 1);
         bytes += operations * (sizeof(MoeOp) + sizeof(MoeInterval)) +
-                 blocks * 2 * MIN(R * R, sent) * 2 * sizeof(MoeMessage) +
+                 blocks * meetings * (padded ? R * R : MIN(R * R, sent)) * 2 * sizeof(MoeMessage) +
                  blocks * (2 * R + (double)shape->num_experts) * sizeof(gint64);
     }
     if (moe_memory_check(bytes, "so many ranks and steps", error))
@@ -234,10 +262,26 @@ MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **e
     }
     g_autoptr(MoeTraffic) traffic =
         moe_traffic_new(scenario->n_ranks, shape->num_experts, scenario->topology->node_of);
-    g_autofree gint64 *bytes = g_new(gint64, scenario->n_ranks * scenario->n_ranks);
+    gint64 R = scenario->n_ranks;
+    g_autofree gint64 *copies = g_new(gint64, R * R);
+    g_autofree gint64 *per_rank = g_new(gint64, 3 * R);
+    g_autofree guint8 *routes = g_new0(guint8, R * R);
     g_autofree gint64 *local = g_new(gint64, shape->num_experts);
-    Lowering w = {scenario, balanced, lowered, lowered->placement, traffic, bytes,
-                  local,    costs,    error};
+    Lowering w = {
+        .scenario = scenario,
+        .balanced = balanced,
+        .out = lowered,
+        .placement = lowered->placement,
+        .traffic = traffic,
+        .copies = copies,
+        .own = per_rank,
+        .forwarded = per_rank + R,
+        .delivered = per_rank + 2 * R,
+        .routes = routes,
+        .local = local,
+        .costs = costs,
+        .error = error,
+    };
     for (guint step = 0; step < steps->len; step++) {
         lowered->programs->step = (int)step;
         gboolean computes = scenario->file.phase.kind != MOE_STEP_TRANSFER;

@@ -16,13 +16,18 @@
 #include "sim/placement.h"
 #include "sim/program.h"
 
+/* What leaves the GPUs in one all-to-all, all ranks together; of it, what they pass on for others. */
+typedef struct {
+    gint64 bytes, forwarded_bytes;
+} MoeSent;
+
 /* What the routing of one block in one step asked for; beside the programs, for reports. */
 typedef struct {
     int step, layer;
-    gint64 *received;                     /* [ranks]: pairs that each rank's experts compute */
-    gint64 *experts;                      /* [experts] */
-    gint64 *homes;                        /* [ranks]: tokens at home */
-    gint64 dispatch_bytes, combine_bytes; /* that leave a GPU, all ranks together */
+    gint64 *received; /* [ranks]: pairs that each rank's experts compute */
+    gint64 *experts;  /* [experts] */
+    gint64 *homes;    /* [ranks]: tokens at home */
+    MoeSent dispatch, combine;
     gint64 pairs, dropped;
 } MoeBlockLoad;
 

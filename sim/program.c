@@ -62,6 +62,12 @@ void moe_programs_exchange(MoePrograms *programs, MoePhase phase, double startup
         append(programs, r, phase, TRUE, startup);
 }
 
+void moe_programs_delay(MoePrograms *programs, gint64 rank, double seconds)
+{
+    GArray *ops = programs->ranks[rank].ops;
+    g_array_index(ops, MoeOp, ops->len - 1).seconds += seconds;
+}
+
 void moe_programs_send(MoePrograms *programs, gint64 from, gint64 to, MoeFabric fabric,
                        gint64 bytes)
 {

@@ -66,6 +66,9 @@ void moe_programs_compute(MoePrograms *programs, gint64 rank, MoePhase phase, do
 /* Appends an exchange without messages to all ranks; moe_programs_send() then fills it. */
 void moe_programs_exchange(MoePrograms *programs, MoePhase phase, double startup);
 
+/* Lengthens the start-up of the newest operation of @rank. */
+void moe_programs_delay(MoePrograms *programs, gint64 rank, double seconds);
+
 /* Adds a message to the newest exchange, which must be the newest operation of both ranks: a send
  * to @from's list, a receive to @to's. from != to, bytes >= 1. */
 void moe_programs_send(MoePrograms *programs, gint64 from, gint64 to, MoeFabric fabric,

@@ -2,8 +2,6 @@
 
 #include "sim/run.h"
 
-#include "sim/alltoall.h"
-
 #include <math.h>
 
 static void assume(GPtrArray *list, const char *format, ...) G_GNUC_PRINTF(2, 3);

@@ -2,7 +2,6 @@
 
 #include "sim/scenario.h"
 
-#include "sim/alltoall.h"
 #include "sim/base/file.h"
 #include "sim/base/preset.h"
 #include "sim/base/yaml.h"
@@ -22,6 +21,18 @@ static const char *const *step_kinds(void)
 static const char *const *splits(void)
 {
     static const char *const names[] = {"tokens", "sequences", NULL};
+    return names;
+}
+
+static const char *const *locals(void)
+{
+    static const char *const names[] = {"scale-up", "scale-out", NULL};
+    return names;
+}
+
+static const char *const *paddings(void)
+{
+    static const char *const names[] = {"none", "expert", "rank", NULL};
     return names;
 }
 
@@ -67,6 +78,16 @@ static const MoeField transfer_fields[] = {
      .doc = "of a token on the wire"},
     {"deduplicate", MOE_FIELD_BOOL, offsetof(MoeTransfer, deduplicate), "false",
      .doc = "one copy per token and GPU"},
+    {"window", MOE_FIELD_INT, offsetof(MoeTransfer, window), "", .min = 1, .max = 1 << 16,
+     .doc = "windowed: partners at a time; 8 if unset"},
+    {"chunks", MOE_FIELD_INT, offsetof(MoeTransfer, chunks), "", .min = 1, .max = 1 << 16,
+     .doc = "that hops are pipelined in; the algorithm's if unset"},
+    {"local", MOE_FIELD_CHOICE, offsetof(MoeTransfer, local), "scale-up", .choices = locals,
+     .doc = "deepep-low-latency: fabric inside of a node"},
+    {"padding", MOE_FIELD_CHOICE, offsetof(MoeTransfer, padding), "none", .choices = paddings,
+     .doc = "fixed-size buffers per expert or rank"},
+    {"capacity_factor", MOE_FIELD_NUMBER, offsetof(MoeTransfer, capacity_factor), "", .min = 0.01,
+     .max = 1e6, .doc = "padding: of an even share; what the fullest buffer needs if unset"},
     {NULL},
 };
 
@@ -257,6 +278,8 @@ static gboolean make_synthetic(MoeScenario *s, const MoeNode *node, MoeProgress 
                              "model: missing; synthetic routing needs a model's shapes");
     MoeSynth *synth = &synthetic.synth;
     synth->ranks = synth->ranks > 0 ? synth->ranks : s->n_ranks;
+    synth->groups =
+        synth->groups > 0 ? synth->groups : moe_topology_node(s->topology, s->n_ranks - 1) + 1;
     if (!set_tokens(s, node, synth, error))
         return FALSE;
     if (bare && (synth->hidden_size == 0 || synth->experts == 0 || synth->top_k == 0))
@@ -381,7 +404,10 @@ static gboolean load_parts(MoeScenario *s, MoeProgress *progress, GError **error
     g_autofree char *dir = g_path_get_dirname(s->path);
     s->fields =
         moe_node_get(s->root, "collective") != NULL ? moe_collective_fields : moe_scenario_fields;
-    if (!moe_fields_read(s->fields, s->root, s->path, &s->file, error))
+    if (!moe_fields_read(s->fields, s->root, s->path, &s->file, error) ||
+        !moe_alltoall_resolve(&s->file.dispatch, moe_node_get(s->root, "dispatch"), "dispatch",
+                              error) ||
+        !moe_alltoall_resolve(&s->file.combine, moe_node_get(s->root, "combine"), "combine", error))
         return FALSE;
     if (s->file.name == NULL) {
         s->file.name = g_path_get_basename(s->path);

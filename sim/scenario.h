@@ -9,8 +9,8 @@
 #define MOE_SIM_SCENARIO_H
 
 #include "models/model.h"
+#include "sim/alltoall.h"
 #include "sim/base/progress.h"
-#include "sim/kernels.h"
 #include "topologies/topology.h"
 #include "workloads/trace.h"
 
@@ -19,12 +19,6 @@
 typedef enum { MOE_STEP_PREFILL, MOE_STEP_DECODE, MOE_STEP_TRANSFER } MoeStepKind;
 typedef enum { MOE_SPLIT_TOKENS, MOE_SPLIT_SEQUENCES } MoeSplit;
 typedef enum { MOE_CONTROL_BALANCED, MOE_CONTROL_NONE } MoeControl;
-
-typedef struct {
-    int algorithm; /* of alltoall.h */
-    int dtype;     /* MoeType on the wire */
-    gboolean deduplicate;
-} MoeTransfer;
 
 typedef struct {
     char *name, *model;

@@ -4,6 +4,7 @@
 
 #include "workloads/synth.h"
 
+#include <math.h>
 #include <string.h>
 
 MoeTraffic *moe_traffic_new(gint64 n_ranks, gint64 n_experts, const guint32 *node_of)
@@ -20,6 +21,7 @@ MoeTraffic *moe_traffic_new(gint64 n_ranks, gint64 n_experts, const guint32 *nod
     traffic->nodes = g_new(gint64, n_ranks * traffic->n_nodes);
     traffic->experts = g_new(gint64, n_experts);
     traffic->copies = g_new(gint64, n_ranks);
+    traffic->tokens = g_new0(gint64, n_ranks);
     return traffic;
 }
 
@@ -34,6 +36,7 @@ void moe_traffic_free(MoeTraffic *traffic)
     g_free(traffic->nodes);
     g_free(traffic->experts);
     g_free(traffic->copies);
+    g_free(traffic->tokens);
     g_free(traffic);
 }
 
@@ -123,10 +126,12 @@ void moe_traffic_count(MoeTraffic *traffic, const MoeTrace *trace, const MoeTrac
     clear(traffic->nodes, R * N);
     traffic->dropped = 0;
     traffic->total = 0;
+    traffic->top_k = trace->top_k;
     for (gint64 home = 0; home < R; home++) {
         gint64 *chosen = traffic->chosen + home * E, *unique = traffic->unique + home * R,
                *nodes = traffic->nodes + home * N;
         gint64 first = assignment->first[home], tokens = assignment->first[home + 1] - first;
+        traffic->tokens[home] = tokens;
         memset(c.last_rank, 0, (gsize)R * sizeof(*c.last_rank));
         memset(c.last_node, 0, (gsize)N * sizeof(*c.last_node));
         for (guint32 t = 1; t <= tokens; t++) {
@@ -162,16 +167,78 @@ gint64 moe_traffic_received(const MoeTraffic *traffic, const MoePlacement *place
     return n;
 }
 
-void moe_traffic_bytes(const MoeTraffic *traffic, const MoeTransfer *transfer, gint64 hidden_size,
-                       gboolean reverse, gint64 *bytes)
+/* --- copies ---------------------------------------------------------------------------------- */
+
+/* Buffers of fixed size: @counts [ranks, n] go into them, n of each home rank. */
+typedef struct {
+    const gint64 *counts;
+    gint64 n;
+    const char *what; /* "expert", "rank" */
+} Buffers;
+
+static gint64 fullest(const Buffers *buffers, gint64 n_ranks)
+{
+    gint64 most = 0;
+    for (gint64 i = 0; i < n_ranks * buffers->n; i++)
+        most = MAX(most, buffers->counts[i]);
+    return most;
+}
+
+/* Copies that a buffer of @home holds; -1 with an error when some holds too few. */
+static gint64 capacity(const MoeTraffic *traffic, const Buffers *buffers, double factor,
+                       gint64 home, GError **error)
+{
+    double share = (double)(traffic->tokens[home] * traffic->top_k) / (double)buffers->n;
+    gint64 holds = (gint64)ceil(factor * share);
+    const gint64 *counts = buffers->counts + home * buffers->n;
+    for (gint64 i = 0; i < buffers->n; i++) {
+        if (counts[i] <= holds)
+            continue;
+        moe_fail(error, MOE_ERROR_INPUT,
+                 "capacity_factor: %g: buffers of rank %" G_GINT64_FORMAT " hold %" G_GINT64_FORMAT
+                 " copies, and %" G_GINT64_FORMAT " go to %s %" G_GINT64_FORMAT
+                 "; write %.3g or more, leave it out, or take a trace with drops",
+                 factor, home, holds, counts[i], buffers->what, i,
+                 ceil(1000 * (double)counts[i] / share) / 1000);
+        return -1;
+    }
+    return holds;
+}
+
+static gboolean pad(const MoeTraffic *traffic, const MoePlacement *placement,
+                    const MoeTransfer *transfer, const Buffers *buffers, gint64 *copies,
+                    GError **error)
+{
+    gint64 R = traffic->n_ranks, most = fullest(buffers, R);
+    for (gint64 home = 0; home < R; home++) {
+        gint64 holds = isnan(transfer->capacity_factor)
+                           ? most
+                           : capacity(traffic, buffers, transfer->capacity_factor, home, error);
+        if (holds < 0)
+            return FALSE;
+        for (gint64 r = 0; r < R; r++)
+            copies[home * R + r] = transfer->padding == MOE_PADDING_RANK ? holds : 0;
+        for (gint64 e = 0; e < traffic->n_experts && transfer->padding == MOE_PADDING_EXPERT; e++)
+            copies[home * R + placement->rank_of[e]] += holds;
+    }
+    return TRUE;
+}
+
+gboolean moe_traffic_copies(const MoeTraffic *traffic, const MoePlacement *placement,
+                            const MoeTransfer *transfer, gint64 *copies, GError **error)
 {
     gint64 R = traffic->n_ranks;
-    gint64 token = moe_type_wire_bytes((MoeType)transfer->dtype, hidden_size);
-    const gint64 *copies = transfer->deduplicate ? traffic->unique : traffic->pairs;
-    for (gint64 a = 0; a < R; a++)
-        for (gint64 b = 0; b < R; b++)
-            bytes[reverse ? b * R + a : a * R + b] = copies[a * R + b] * token;
+    const gint64 *counts = transfer->deduplicate ? traffic->unique : traffic->pairs;
+    const Buffers of_ranks = {counts, R, "rank"};
+    const Buffers of_experts = {traffic->chosen, traffic->n_experts, "expert"};
+    if (transfer->padding != MOE_PADDING_NONE)
+        return pad(traffic, placement, transfer,
+                   transfer->padding == MOE_PADDING_RANK ? &of_ranks : &of_experts, copies, error);
+    memcpy(copies, counts, (gsize)(R * R) * sizeof(*copies));
+    return TRUE;
 }
+
+/* --- check ----------------------------------------------------------------------------------- */
 
 gboolean moe_traffic_check(const MoeTraffic *traffic, GError **error)
 {
@@ -180,8 +247,14 @@ gboolean moe_traffic_check(const MoeTraffic *traffic, GError **error)
         sent += traffic->pairs[i];
     for (gint64 e = 0; e < traffic->n_experts; e++)
         computed += traffic->experts[e];
-    for (gint64 r = 0; r < traffic->n_ranks; r++)
+    for (gint64 r = 0; r < traffic->n_ranks; r++) {
         home += traffic->copies[r];
+        if (traffic->copies[r] > traffic->tokens[r] * traffic->top_k)
+            return moe_fail(error, MOE_ERROR_FAILED,
+                            "invariant broken: %" G_GINT64_FORMAT
+                            " tokens of rank %" G_GINT64_FORMAT " have %" G_GINT64_FORMAT " pairs",
+                            traffic->tokens[r], r, traffic->copies[r]);
+    }
     if (sent == computed && home == computed && computed + traffic->dropped == traffic->total)
         return TRUE;
     return moe_fail(error, MOE_ERROR_FAILED,

@@ -19,6 +19,8 @@ typedef struct {
                       be their own */
     gint64 *experts; /* [experts]: pairs that reach each expert */
     gint64 *copies;  /* [ranks]: pairs of each home rank's tokens */
+    gint64 *tokens;  /* [ranks]: tokens of each home rank */
+    gint64 top_k;    /* the most pairs of a token */
     gint64 dropped;  /* pairs that capacity refused */
     gint64 total;    /* pairs in all, dropped ones included */
 } MoeTraffic;
@@ -38,11 +40,18 @@ void moe_traffic_count(MoeTraffic *traffic, const MoeTrace *trace, const MoeTrac
 /* The pairs that arrive at @rank. */
 gint64 moe_traffic_received(const MoeTraffic *traffic, const MoePlacement *placement, gint64 rank);
 
-/* Fills bytes [ranks, ranks] of the dispatch, or, @reverse, of the combine, which goes back. */
-void moe_traffic_bytes(const MoeTraffic *traffic, const MoeTransfer *transfer, gint64 hidden_size,
-                       gboolean reverse, gint64 *bytes);
+/* Fills copies [ranks, ranks]: how many each home rank sends to each rank of experts, its own too:
+ * pairs, or with deduplicate tokens. With padding, buffers of fixed size travel, full or not: one per
+ * home rank and expert (padding: expert), or per home rank and rank; each holds
+ * ceil(capacity_factor * T k / buffers) copies of the T tokens of its home rank, k experts each
+ * (GShard, arXiv 2006.16668, section 2.2), or, without a factor, as many as the fullest of the block
+ * needs. Errors: MOE_ERROR_INPUT when more go into a buffer than it holds. */
+gboolean moe_traffic_copies(const MoeTraffic *traffic, const MoePlacement *placement,
+                            const MoeTransfer *transfer, gint64 *copies,
+                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* Checks that every pair is either computed once or dropped. Errors: MOE_ERROR_FAILED (a bug). */
+/* Checks that every pair is either computed once or dropped, and that no rank has more of them than
+ * its tokens have experts. Errors: MOE_ERROR_FAILED (a bug). */
 gboolean moe_traffic_check(const MoeTraffic *traffic, GError **error);
 
 #endif

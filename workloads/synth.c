@@ -15,14 +15,15 @@ typedef enum {
     HOT_RANK,
     ROTATING,
     IDLE_EXPERTS,
-    RAGGED
+    RAGGED,
+    DEEPEP
 } Kind;
 
 const char *const *moe_synth_kinds(void)
 {
-    static const char *const names[] = {"balanced",     "uniform",  "zipf",
-                                        "hot-experts",  "hot-rank", "rotating",
-                                        "idle-experts", "ragged",   NULL};
+    static const char *const names[] = {"balanced", "uniform",  "zipf",         "hot-experts",
+                                        "hot-rank", "rotating", "idle-experts", "ragged",
+                                        "deepep",   NULL};
     return names;
 }
 
@@ -55,6 +56,10 @@ const MoeField moe_synth_fields[] = {
      .doc = "idle-experts: how many"},
     {"spread", MOE_FIELD_NUMBER, AT(spread), "1", .min = 0, .max = 5,
      .doc = "ragged: sigma of log-normal lengths"},
+    {"groups", MOE_FIELD_INT, AT(groups), "", .min = 1, .max = MOE_TRACE_MOST_EXPERTS,
+     .doc = "deepep: of experts; the cluster's nodes"},
+    {"top_groups", MOE_FIELD_INT, AT(top_groups), "", .min = 1, .max = MOE_TRACE_MOST_EXPERTS,
+     .doc = "deepep: that a token may choose from; the 4 best"},
     {"seed", MOE_FIELD_INT, AT(seed), "1", .max = 9007199254740991.0, .doc = "of the random draws"},
     {NULL},
 };
@@ -193,6 +198,31 @@ static void draw_token(const double *popularity, const double *cumulative, gint6
         taken[out[j]] = 0;
 }
 
+static gint64 top_groups(const MoeSynth *s)
+{
+    return s->top_groups > 0 ? s->top_groups : MIN(s->groups, 4);
+}
+
+/* Draws experts without replacement, shuffling @order as far as needed; @seen [groups]: by @token,
+ * counted from 1. */
+static void draw_grouped(const MoeSynth *s, guint16 *order, gint64 *seen, gint64 token, GRand *rng,
+                         guint16 *out)
+{
+    gint64 groups = 0, size = s->experts / s->groups;
+    for (gint64 i = 0, n = 0; n < s->top_k; i++) {
+        gint64 j = g_rand_int_range(rng, (gint32)i, (gint32)s->experts);
+        guint16 expert = order[j];
+        order[j] = order[i];
+        order[i] = expert;
+        gint64 group = expert / size;
+        if (seen[group] != token && groups == top_groups(s))
+            continue;
+        groups += seen[group] != token;
+        seen[group] = token;
+        out[n++] = expert;
+    }
+}
+
 static void fill_layer(const MoeSynth *s, int layer, const MoeTrace *trace, guint16 *experts)
 {
     g_autofree char *name = g_strdup_printf("routing/%d", layer);
@@ -201,6 +231,7 @@ static void fill_layer(const MoeSynth *s, int layer, const MoeTrace *trace, guin
     g_autofree double *popularity = g_new(double, s->experts);
     g_autofree double *cumulative = g_new(double, s->experts);
     g_autofree guint8 *taken = g_new0(guint8, s->experts);
+    g_autofree gint64 *seen = g_new0(gint64, s->groups + 1);
     shuffle(order, s->experts, rng);
     for (gint64 step = 0; step < trace->n_steps; step++) {
         fill_popularity(s, order, step, popularity);
@@ -209,6 +240,10 @@ static void fill_layer(const MoeSynth *s, int layer, const MoeTrace *trace, guin
             cumulative[e] = sum += popularity[e];
         for (gint64 t = trace->steps[step]; t < trace->steps[step + 1]; t++) {
             guint16 *out = experts + t * s->top_k;
+            if (s->kind == DEEPEP) {
+                draw_grouped(s, order, seen, t + 1, rng, out);
+                continue;
+            }
             if (s->kind != BALANCED) {
                 draw_token(popularity, cumulative, s->experts, s->top_k, rng, taken, out);
                 continue;
@@ -240,6 +275,20 @@ static void set_tokens(MoeTrace *trace, const MoeSynth *s)
         steps[i] = (guint32)(s->tokens * i / s->steps);
     trace->steps = steps;
     trace->n_steps = s->steps;
+}
+
+static gboolean check_groups(const MoeSynth *s, GError **error)
+{
+    if (s->groups < 1 || s->experts % s->groups != 0)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "synthetic routing: deepep needs groups that divide the %" G_GINT64_FORMAT
+                        " experts, as nodes do",
+                        s->experts);
+    gint64 open = MIN(top_groups(s), s->groups) * (s->experts / s->groups);
+    return open >= s->top_k || moe_fail(error, MOE_ERROR_INPUT,
+                                        "synthetic routing: top_groups leaves %" G_GINT64_FORMAT
+                                        " experts for top_k %" G_GINT64_FORMAT,
+                                        open, s->top_k);
 }
 
 static gboolean check(const MoeSynth *s, GError **error)
@@ -280,6 +329,8 @@ static gboolean check(const MoeSynth *s, GError **error)
                         "synthetic routing: hot_share leaves fewer than top_k %" G_GINT64_FORMAT
                         " experts to choose from",
                         s->top_k);
+    if (s->kind == DEEPEP && !check_groups(s, error))
+        return FALSE;
     if (s->first_layer + s->layers > MOE_TRACE_MOST_LAYERS)
         return moe_fail(error, MOE_ERROR_INPUT,
                         "synthetic routing: %" G_GINT64_FORMAT " layers from %" G_GINT64_FORMAT

@@ -19,12 +19,14 @@ typedef struct {
     gint64 steps;  /* of sizes that differ by at most one token */
     gint64 sequence_length;
     gint64 experts, top_k, layers, first_layer, hidden_size;
-    gint64 ranks;        /* hot-rank: how many ranks share the experts, side by side */
-    double exponent;     /* zipf */
-    gint64 hot_experts;  /* hot-experts, rotating: how many are hot */
-    double hot_share;    /* of all pairs that go to them (or to the hot rank) */
-    gint64 idle_experts; /* idle-experts: how many get nothing */
-    double spread;       /* ragged: sigma of the log-normal sequence lengths */
+    gint64 ranks;              /* hot-rank: how many ranks share the experts, side by side */
+    double exponent;           /* zipf */
+    gint64 hot_experts;        /* hot-experts, rotating: how many are hot */
+    double hot_share;          /* of all pairs that go to them (or to the hot rank) */
+    gint64 idle_experts;       /* idle-experts: how many get nothing */
+    double spread;             /* ragged: sigma of the log-normal sequence lengths */
+    gint64 groups, top_groups; /* deepep: groups of experts side by side; of how many a token may
+                                  choose, 0: the 4 best, or all */
     gint64 seed;
 } MoeSynth;
 
@@ -36,11 +38,17 @@ typedef struct {
  * rotating      as hot-experts, but the hot set moves on by its size with every step
  * idle-experts  idle_experts of them, drawn per block, get nothing; the rest is uniform
  * ragged        uniform, but sequences have log-normal lengths around sequence_length, so that
- *               whole sequences dealt to GPUs give them different numbers of tokens */
+ *               whole sequences dealt to GPUs give them different numbers of tokens
+ * deepep        as DeepEP's tests draw it (deepseek-ai/DeepEP, tests/test_internode.py), a group being
+ *               the experts of a node: scores |N(0,1)| + 1, the top_groups groups with the largest
+ *               scores, the top_k experts of those. Of independent scores only the order matters,
+ *               and that is a random permutation: experts are drawn one by one, the first top_groups
+ *               groups that turn up are the best, and experts of others are passed over */
 const char *const *moe_synth_kinds(void);
 
 /* The keys of a synthetic routing, reading a MoeSynth; for scenarios and --keys. tokens,
- * experts, top_k, layers, hidden_size and ranks may be left out where a model and a plan say them. */
+ * experts, top_k, layers, hidden_size, ranks and groups may be left out where a model, a plan and a
+ * cluster say them. */
 extern const MoeField moe_synth_fields[];
 
 /* Makes the trace; same parameters, same trace. Every count must be set by now. Free with

@@ -467,6 +467,10 @@ static gboolean show_keys(const char *name, GString *text, GError **error)
     for (int k = 0; k < N_KINDS && index >= 0; k++)
         if (strcmp(kinds[k].name, names[index]) == 0)
             moe_fields_describe(kinds[k].fields, text);
+    if (index >= 0 && strcmp(names[index], kinds[SCENARIO].name) == 0) {
+        g_string_append(text, "\nalgorithms of dispatch and combine\n");
+        moe_alltoall_describe(text);
+    }
     return index >= 0;
 }
 

@@ -1,8 +1,8 @@
 #include "config.h"
 
-#include "sim/alltoall.h"
 #include "sim/child.h"
 #include "sim/result.h"
+#include "tests/unit/alltoalls.h"
 #include "tests/unit/cluster.h"
 #include "tests/unit/harness.h"
 
@@ -10,35 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Simulates one all-to-all; returns how long the slowest rank takes. Checks the invariants too. */
-static double alltoall_seconds(const MoeTopology *t, const gint64 *bytes, gint64 n, int kind,
-                               double startup)
+static double alltoall_seconds(const MoeTopology *t, const gint64 *bytes, gint64 n,
+                               const char *algorithm, double startup)
 {
-    g_autoptr(MoePrograms) programs = moe_programs_new(n);
-    const MoeAllToAll job = {t, bytes, MOE_PHASE_DISPATCH, startup};
-    moe_alltoall_kind(kind)->lower(&job, programs);
-    g_autoptr(GError) error = NULL;
-    g_autoptr(MoeTimes) times = moe_engine_run(t, programs, 0, NULL, &error);
-    assert_no_error(error);
-    g_autoptr(MoeResult) result = moe_result_new(t, programs, times, &error);
-    assert_no_error(error);
-    return result->seconds;
-}
-
-static int kind_of(const char *name)
-{
-    int kind = 0;
-    while (strcmp(moe_alltoall_names()[kind], name) != 0)
-        kind++;
-    return kind;
-}
-
-static gint64 *equal_bytes(gint64 n, gint64 bytes)
-{
-    gint64 *matrix = g_new(gint64, n * n);
-    for (gint64 i = 0; i < n * n; i++)
-        matrix[i] = bytes;
-    return matrix;
+    const TestAllToAll what = {
+        .algorithm = algorithm, .cost = {.startup = startup}, .copies = bytes};
+    return test_alltoall_seconds(t, n, &what);
 }
 
 /* --- closed forms ---------------------------------------------------------------------------- */
@@ -54,11 +31,10 @@ START_TEST(direct_equals_its_closed_form)
     const double m = 1 << 20, startup = 5e-6;
     int nodes = sizes[_i].nodes, G = sizes[_i].gpus, N = nodes * G;
     g_autoptr(MoeTopology) t = test_cluster_of(nodes, G);
-    g_autofree gint64 *bytes = equal_bytes(N, 1 << 20);
+    g_autofree gint64 *bytes = test_equal(N, 1 << 20);
     double up = G > 1 ? TEST_UP_LATENCY + (G - 1) * m / TEST_UP_RATE : 0;
     double out = N > G ? TEST_OUT_LATENCY + (N - G) * m / TEST_OUT_RATE : 0;
-    assert_close(alltoall_seconds(t, bytes, N, kind_of("direct"), startup), startup + fmax(up, out),
-                 1e-6);
+    assert_close(alltoall_seconds(t, bytes, N, "direct", startup), startup + fmax(up, out), 1e-6);
 }
 END_TEST
 
@@ -70,10 +46,10 @@ START_TEST(pairwise_equals_its_closed_form)
     if ((N & (N - 1)) != 0)
         return;
     g_autoptr(MoeTopology) t = test_cluster_of(nodes, G);
-    g_autofree gint64 *bytes = equal_bytes(N, 1 << 20);
+    g_autofree gint64 *bytes = test_equal(N, 1 << 20);
     double expected = startup + (G - 1) * (TEST_UP_LATENCY + m / TEST_UP_RATE) +
                       (N - G) * (TEST_OUT_LATENCY + m / TEST_OUT_RATE);
-    assert_close(alltoall_seconds(t, bytes, N, kind_of("pairwise"), startup), expected, 1e-6);
+    assert_close(alltoall_seconds(t, bytes, N, "pairwise", startup), expected, 1e-6);
 }
 END_TEST
 
@@ -110,21 +86,22 @@ START_TEST(pairwise_equals_its_recurrence)
     double expected = 0;
     for (int r = 0; r < N; r++)
         expected = fmax(expected, done[r]);
-    assert_close(alltoall_seconds(t, bytes, N, kind_of("pairwise"), 0), expected, 1e-6);
+    assert_close(alltoall_seconds(t, bytes, N, "pairwise", 0), expected, 1e-6);
 }
 END_TEST
 
 START_TEST(pairs_without_bytes_cost_nothing)
 {
     enum { N = 8 };
+    const char *kind = moe_alltoall_names()[_i];
     g_autoptr(MoeTopology) t = test_cluster_of(1, N);
     gint64 bytes[N * N] = {0};
-    assert_close(alltoall_seconds(t, bytes, N, (int)_i, 3e-6), 3e-6, 1e-9); /* the start-up alone */
+    assert_close(alltoall_seconds(t, bytes, N, kind, 3e-6), 3e-6, 1e-9); /* the start-up alone */
     bytes[2 * N + 5] = 1000000;
-    assert_close(alltoall_seconds(t, bytes, N, (int)_i, 0), TEST_UP_LATENCY + 1e6 / TEST_UP_RATE,
+    assert_close(alltoall_seconds(t, bytes, N, kind, 0), TEST_UP_LATENCY + 1e6 / TEST_UP_RATE,
                  1e-6);
     bytes[3 * N + 3] = 1 << 30; /* to itself: does not travel */
-    assert_close(alltoall_seconds(t, bytes, N, (int)_i, 0), TEST_UP_LATENCY + 1e6 / TEST_UP_RATE,
+    assert_close(alltoall_seconds(t, bytes, N, kind, 0), TEST_UP_LATENCY + 1e6 / TEST_UP_RATE,
                  1e-6);
 }
 END_TEST
@@ -137,10 +114,9 @@ START_TEST(sharing_is_max_min_fair)
     gint64 bytes[N * N] = {0};
     bytes[0 * N + 1] = 1000000;
     bytes[0 * N + 2] = 3000000;
-    g_autoptr(MoePrograms) programs = moe_programs_new(N);
-    const MoeAllToAll job = {t, bytes, MOE_PHASE_DISPATCH, 0};
-    moe_alltoall_kind(kind_of("direct"))->lower(&job, programs);
+    const TestAllToAll direct = {.algorithm = "direct", .copies = bytes};
     g_autoptr(GError) error = NULL;
+    g_autoptr(MoePrograms) programs = test_alltoall_lower(t, N, &direct, &error);
     g_autoptr(MoeTimes) times = moe_engine_run(t, programs, 0, NULL, &error);
     assert_no_error(error);
     assert_close(times->ranks[1][0].end, TEST_UP_LATENCY + 2e6 / TEST_UP_RATE, 1e-6);
@@ -188,10 +164,13 @@ START_TEST(twice_the_bandwidth_is_never_slower)
                      " scale_up: {kind: nvswitch, bandwidth: 200GBps, latency: 1us},"
                      " nics: {per_node: 4, bandwidth: 20GBps}, scale_out: {latency: 2us}}");
     g_autofree gint64 *bytes = random_bytes(N, (guint)_i);
-    for (int kind = 0; moe_alltoall_names()[kind] != NULL; kind++) {
-        double a = alltoall_seconds(slow, bytes, N, kind, 0),
-               b = alltoall_seconds(fast, bytes, N, kind, 0);
-        ck_assert_msg(b <= a && b >= a / 2, "seed %d: %g s, then %g s", _i, a, b);
+    static const char *const algorithms[] = {"direct", "pairwise", "windowed", "hierarchical",
+                                             "rail-forward"};
+    for (size_t i = 0; i < G_N_ELEMENTS(algorithms); i++) {
+        double a = alltoall_seconds(slow, bytes, N, algorithms[i], 0),
+               b = alltoall_seconds(fast, bytes, N, algorithms[i], 0);
+        ck_assert_msg(b <= a * (1 + 1e-9) && b >= a / 2, "seed %d, %s: %g s, then %g s", _i,
+                      algorithms[i], a, b);
     }
 }
 END_TEST
@@ -207,8 +186,8 @@ START_TEST(renaming_ranks_changes_nothing)
             int a2 = (a / G ^ 1) * G + (G - 1 - a % G), b2 = (b / G ^ 1) * G + (G - 1 - b % G);
             renamed[a2 * N + b2] = bytes[a * N + b];
         }
-    assert_close(alltoall_seconds(t, renamed, N, kind_of("direct"), 0),
-                 alltoall_seconds(t, bytes, N, kind_of("direct"), 0), 1e-9);
+    assert_close(alltoall_seconds(t, renamed, N, "direct", 0),
+                 alltoall_seconds(t, bytes, N, "direct", 0), 1e-9);
 }
 END_TEST
 

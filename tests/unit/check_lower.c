@@ -5,6 +5,7 @@
 #include "tests/unit/harness.h"
 #include "workloads/synth.h"
 
+#include <math.h>
 #include <string.h>
 
 /* A scenario of 4 blocks' worth of nothing but routing: the shapes of a model file, a trace made by
@@ -249,21 +250,61 @@ START_TEST(traffic_is_counted_from_the_trace)
 }
 END_TEST
 
-START_TEST(bytes_follow_from_dtype_and_direction)
+/* Buffers of experts and of ranks, as large as an even share asks for or as the fullest needs. */
+START_TEST(padding_sends_whole_buffers)
 {
     const guint32 node_of[] = {0, 0};
-    g_autoptr(MoeTraffic) traffic = moe_traffic_new(2, 2, node_of);
-    gint64 pairs[] = {5, 3, 2, 7}, unique[] = {4, 2, 1, 6}, bytes[4];
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoePlacement) placement = moe_placement_new(0, 4, 2, &error);
+    g_autoptr(MoeTraffic) traffic = moe_traffic_new(2, 4, node_of);
+    const gint64 chosen[] = {5, 3, 0, 2, 1, 1, 4, 4}, pairs[] = {8, 2, 2, 8},
+                 unique[] = {5, 2, 1, 4};
+    memcpy(traffic->chosen, chosen, sizeof(chosen));
     memcpy(traffic->pairs, pairs, sizeof(pairs));
     memcpy(traffic->unique, unique, sizeof(unique));
-    const MoeTransfer bf16 = {.dtype = MOE_TYPE_BF16},
-                      fp8 = {.dtype = MOE_TYPE_FP8, .deduplicate = TRUE};
-    moe_traffic_bytes(traffic, &bf16, 7168, FALSE, bytes);
-    ck_assert_int_eq(bytes[1], 3 * 2 * 7168);
-    moe_traffic_bytes(traffic, &bf16, 7168, TRUE, bytes);
-    ck_assert_int_eq(bytes[1], 2 * 2 * 7168); /* 0 answers the 2 pairs that 1 sent it */
-    moe_traffic_bytes(traffic, &fp8, 7168, FALSE, bytes);
-    ck_assert_int_eq(bytes[2], 7168 + 7168 / 128 * 4); /* 7392 for one token: DeepEP's count */
+    traffic->top_k = 2;
+    traffic->tokens[0] = traffic->tokens[1] = 5;
+    gint64 copies[4];
+    static const struct {
+        int padding;
+        gboolean deduplicate;
+        double factor;
+        gint64 expected; /* of every pair of ranks: the sources are alike */
+    } rows[] = {
+        {MOE_PADDING_EXPERT, FALSE, NAN, 2 * 5}, /* two experts, the fullest buffer has 5 */
+        {MOE_PADDING_EXPERT, FALSE, 2.1, 2 * 6}, /* ceil(2.1 * 10 / 4) */
+        {MOE_PADDING_RANK, FALSE, NAN, 8},       {MOE_PADDING_RANK, TRUE, NAN, 5},
+        {MOE_PADDING_RANK, TRUE, 1.5, 8}, /* ceil(1.5 * 10 / 2) */
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        const MoeTransfer transfer = {.padding = rows[i].padding,
+                                      .deduplicate = rows[i].deduplicate,
+                                      .capacity_factor = rows[i].factor};
+        ck_assert(moe_traffic_copies(traffic, placement, &transfer, copies, &error));
+        for (int at = 0; at < 4; at++)
+            ck_assert_int_eq(copies[at], rows[i].expected);
+    }
+    const MoeTransfer small = {.padding = MOE_PADDING_EXPERT, .capacity_factor = 1.25};
+    GError *overflow = NULL; /* ceil(1.25 * 10 / 4) = 4 < 5 */
+    ck_assert(!moe_traffic_copies(traffic, placement, &small, copies, &overflow));
+    assert_error(
+        &overflow, MOE_ERROR_INPUT,
+        "capacity_factor: 1.25: buffers of rank 0 hold 4 copies, and 5 go to expert 0; write "
+        "2 or more");
+    const MoeTransfer pairs_only = {.capacity_factor = NAN},
+                      once = {.deduplicate = TRUE, .capacity_factor = NAN};
+    ck_assert(moe_traffic_copies(traffic, placement, &pairs_only, copies, &error));
+    ck_assert_mem_eq(copies, pairs, sizeof(pairs));
+    ck_assert(moe_traffic_copies(traffic, placement, &once, copies, &error));
+    ck_assert_mem_eq(copies, unique, sizeof(unique));
+}
+END_TEST
+
+START_TEST(bytes_of_a_token_on_the_wire)
+{
+    ck_assert_int_eq(moe_type_wire_bytes(MOE_TYPE_BF16, 7168), 14336);
+    ck_assert_int_eq(moe_type_wire_bytes(MOE_TYPE_FP8, 7168), 7392); /* DeepEP's count */
+    ck_assert_int_eq(moe_type_wire_bytes(MOE_TYPE_FP8, 129), 129 + 2 * 4);
 }
 END_TEST
 
@@ -354,7 +395,8 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, what_does_not_fit_is_refused, 0, (int)G_N_ELEMENTS(too_few));
     tcase_add_test(tests, a_trace_may_start_again);
     tcase_add_loop_test(tests, traffic_is_counted_from_the_trace, 0, 2);
-    tcase_add_test(tests, bytes_follow_from_dtype_and_direction);
+    tcase_add_test(tests, padding_sends_whole_buffers);
+    tcase_add_test(tests, bytes_of_a_token_on_the_wire);
     tcase_add_test(tests, dropped_pairs_do_not_travel);
     tcase_add_test(tests, programs_have_the_phases_in_order);
     tcase_add_test(tests, the_control_is_balanced_per_rank);

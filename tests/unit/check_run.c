@@ -96,7 +96,7 @@ START_TEST(deduplication_and_fp8_send_less)
     for (int i = 0; i < 3; i++) {
         g_autoptr(MoeScenario) s = synthetic("{kind: uniform, tokens: 8192}", sets[i]);
         g_autoptr(MoeRun) r = run(s);
-        bytes[i] = g_array_index(r->lowered->loads, MoeBlockLoad, 0).dispatch_bytes;
+        bytes[i] = g_array_index(r->lowered->loads, MoeBlockLoad, 0).dispatch.bytes;
         seconds[i] = moe_result_phase_seconds(r->result, MOE_PHASE_DISPATCH, -2);
     }
     ck_assert(bytes[1] < bytes[0] && seconds[1] < seconds[0]);

@@ -8,6 +8,7 @@ if HAVE_CHECK
 check_LIBRARIES = libharness.a
 libharness_a_CFLAGS = $(unit_cflags)
 libharness_a_SOURCES = \
+	tests/unit/alltoalls.c tests/unit/alltoalls.h \
 	tests/unit/cluster.c tests/unit/cluster.h \
 	tests/unit/harness.c tests/unit/harness.h
 

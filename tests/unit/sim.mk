@@ -1,6 +1,7 @@
 # Unit tests of topologies and sim.
 
 unit_programs += \
+	tests/unit/check_alltoall \
 	tests/unit/check_collective \
 	tests/unit/check_cost \
 	tests/unit/check_engine \
@@ -12,6 +13,8 @@ unit_programs += \
 	tests/unit/check_topology \
 	tests/unit/check_validate
 
+tests_unit_check_alltoall_CFLAGS = $(unit_cflags)
+tests_unit_check_alltoall_LDADD = $(unit_ldadd)
 tests_unit_check_collective_CFLAGS = $(unit_cflags)
 tests_unit_check_collective_LDADD = $(unit_ldadd)
 tests_unit_check_cost_CFLAGS = $(unit_cflags)
