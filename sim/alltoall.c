@@ -2,6 +2,7 @@
 
 #include "sim/alltoall.h"
 
+#include <math.h>
 #include <string.h>
 
 static const MoeAllToAllKind *const kinds[] = {
@@ -306,4 +307,35 @@ gboolean moe_alltoall_lower(MoeAllToAll *job, GError **error)
     if (job->failed)
         return fail_route(job, kind->name, error);
     return check(job, kind, first_op, error);
+}
+
+gboolean moe_alltoall_bytes(const MoeTopology *topology, const char *name, const gint64 *bytes,
+                            MoePhase phase, const MoeKernelCost *cost, MoePrograms *programs,
+                            GError **error)
+{
+    gint64 R = programs->n_ranks, N = moe_topology_node(topology, R - 1) + 1;
+    MoeTransfer transfer = {.capacity_factor = NAN};
+    while (!g_str_equal(kinds[transfer.algorithm]->name, name))
+        transfer.algorithm++;
+    if (!moe_alltoall_resolve(&transfer, NULL, name, error))
+        return FALSE;
+    g_autofree gint64 *nodes = g_new0(gint64, R * N), *per_rank = g_new(gint64, 3 * R);
+    for (gint64 from = 0; from < R; from++)
+        for (gint64 to = 0; to < R; to++)
+            nodes[from * N + moe_topology_node(topology, to)] += bytes[from * R + to];
+    MoeAllToAll job = {
+        .topology = topology,
+        .transfer = &transfer,
+        .phase = phase,
+        .cost = *cost,
+        .token_bytes = 1,
+        .copies = bytes,
+        .nodes = nodes,
+        .n_nodes = N,
+        .programs = programs,
+        .own = per_rank,
+        .forwarded = per_rank + R,
+        .delivered = per_rank + 2 * R,
+    };
+    return moe_alltoall_lower(&job, error);
 }

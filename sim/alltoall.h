@@ -97,6 +97,12 @@ gboolean moe_alltoall_resolve(MoeTransfer *transfer, const MoeNode *node, const 
  * when no route connects two GPUs, which it names; MOE_ERROR_FAILED "invariant broken" (a bug). */
 gboolean moe_alltoall_lower(MoeAllToAll *job, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* An all-to-all of bytes [ranks, ranks], from row to column, that are no copies of tokens: by the
+ * algorithm called @name with its defaults, costing @cost. Errors: as moe_alltoall_lower(). */
+gboolean moe_alltoall_bytes(const MoeTopology *topology, const char *name, const gint64 *bytes,
+                            MoePhase phase, const MoeKernelCost *cost, MoePrograms *programs,
+                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* --- for the algorithms ------------------------------------------------------------------------ */
 
 /* Begins a new exchange of all ranks; the first pays the kernel's startup. */

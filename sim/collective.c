@@ -226,7 +226,7 @@ void moe_schedule_in_switch(MoeSchedule *schedule, gint64 bytes)
 
 /* --- lowering --------------------------------------------------------------------------------- */
 
-static void lower_all_to_all(const MoeCollective *job, MoePrograms *programs)
+static gboolean lower_all_to_all(const MoeCollective *job, MoePrograms *programs, GError **error)
 {
     gint64 n = programs->n_ranks;
     MoeSchedule parts = {.job = job, .n_chunks = (guint32)n};
@@ -234,15 +234,9 @@ static void lower_all_to_all(const MoeCollective *job, MoePrograms *programs)
     for (gint64 i = 0; i < n * n; i++) {
         bytes[i] = border(&parts, (guint32)(i % n) + 1) - border(&parts, (guint32)(i % n));
     }
-    const MoeAllToAll alltoall = {
-        .topology = job->topology,
-        .bytes = bytes,
-        .phase = job->phase,
-        .startup = job->startup,
-    };
-    for (int i = 0; moe_alltoall_names()[i] != NULL; i++)
-        if (strcmp(moe_alltoall_names()[i], job->algorithm) == 0)
-            moe_alltoall_kind(i)->lower(&alltoall, programs);
+    const MoeKernelCost cost = {.startup = job->startup, .message = job->message};
+    return moe_alltoall_bytes(job->topology, job->algorithm, bytes, job->phase, &cost, programs,
+                              error);
 }
 
 /* Every rank has an operation for each round, and sends a message to each neighbour in it; rings
@@ -291,10 +285,8 @@ gboolean moe_collective_lower(const MoeCollective *job, MoePrograms *programs, G
     g_autoptr(GError) route_error = NULL;
     if (!check_memory(job, programs->n_ranks, error))
         return FALSE;
-    if (job->operation == MOE_ALL_TO_ALL) {
-        lower_all_to_all(job, programs);
-        return TRUE;
-    }
+    if (job->operation == MOE_ALL_TO_ALL)
+        return lower_all_to_all(job, programs, error);
     MoeSchedule schedule = {
         .job = job,
         .programs = programs,
