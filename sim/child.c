@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -154,6 +155,7 @@ GBytes *moe_child_run(const char *what, void (*work)(MoeChild *child, void *user
 {
     int data[2] = {-1, -1}, errors[2] = {-1, -1};
     pid_t pid = -1;
+    fflush(NULL); /* or the child would print what waits in the buffers once more */
     if (pipe(data) == 0 && pipe(errors) == 0)
         pid = fork();
     if (pid < 0) {
