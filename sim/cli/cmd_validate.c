@@ -52,8 +52,8 @@ static gboolean judge(const MoeCli *cli, const GArray *lines, GError **error)
                       line->counted.within ? "ok" : "MISSED");
     }
     if (missed > 0)
-        return moe_fail(error, MOE_ERROR_FAILED, "%u of %u cases miss their bounds", missed,
-                        lines->len);
+        return moe_fail(error, MOE_ERROR_FAILED, "%u of %u cases %s", missed, lines->len,
+                        missed == 1 ? "misses its bounds" : "miss their bounds");
     return TRUE;
 }
 

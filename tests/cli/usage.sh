@@ -54,6 +54,7 @@ expect 2 err "a model and a text are needed" trace -o x olmoe-tiny
 expect 2 err "-o FILE is missing" import x.npy
 expect 2 err "--golden and one or more folders go together" verify --golden
 expect 2 err "--golden and one or more folders go together" verify folder
+expect 2 err "--measured goes with one case; name it" validate --measured x
 
 # Options that would change nothing.
 expect 2 err "--set goes with --synthetic only" trace olmoe-tiny sample -o x --set seed=2
