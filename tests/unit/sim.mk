@@ -8,6 +8,7 @@ unit_programs += \
 	tests/unit/check_fabrics \
 	tests/unit/check_golden \
 	tests/unit/check_lower \
+	tests/unit/check_result \
 	tests/unit/check_run \
 	tests/unit/check_scenario \
 	tests/unit/check_topology \
@@ -27,6 +28,8 @@ tests_unit_check_golden_CFLAGS = $(unit_cflags)
 tests_unit_check_golden_LDADD = $(unit_ldadd)
 tests_unit_check_lower_CFLAGS = $(unit_cflags)
 tests_unit_check_lower_LDADD = $(unit_ldadd)
+tests_unit_check_result_CFLAGS = $(unit_cflags)
+tests_unit_check_result_LDADD = $(unit_ldadd)
 tests_unit_check_run_CFLAGS = $(unit_cflags)
 tests_unit_check_run_LDADD = $(unit_ldadd)
 tests_unit_check_scenario_CFLAGS = $(unit_cflags)
