@@ -14,14 +14,6 @@ static void assume(GPtrArray *list, const char *format, ...)
     va_end(args);
 }
 
-/* What flows that share links fairly do not show of a network. */
-static void list_network(GPtrArray *list)
-{
-    assume(list, "left out of the network: congestion control (PFC, ECN, DCQCN) and its start-up, "
-                 "queues and buffers, loss and retransmission, packet headers, adaptive routing; "
-                 "efficiencies of links stand for them");
-}
-
 /* What kernels cost beside their bytes, and what they would take from computing. */
 static void list_kernels(GPtrArray *list, const MoeScenario *s)
 {
@@ -82,7 +74,11 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
         assume(list,
                "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs take part; the others are idle",
                s->n_ranks, topology->n_gpus);
-    list_network(list);
+    if (file->network.sharing == MOE_SHARING_FAST)
+        assume(list,
+               "links are shared by moesim's max-min solver: ends of messages within a quantum of "
+               "%g %% of their exchange fall together, so ends are off by up to about twice that",
+               file->network.quantum * 100);
     if (moe_scenario_is_collective(s)) {
         assume(list, "not priced: the adding up of a reduction, copies inside of a GPU");
         g_ptr_array_add(list, NULL);
@@ -113,7 +109,7 @@ static gboolean simulate(const MoeScenario *s, gboolean balanced, MoeProgress *p
         return FALSE;
     const MoePrograms *programs = (*lowered_out)->programs;
     g_autoptr(MoeTimes) times =
-        moe_engine_run(s->topology, programs, s->file.network.sharing, progress, error);
+        moe_engine_run(s->topology, programs, &s->file.network, progress, error);
     if (times == NULL)
         return FALSE;
     *result_out = moe_result_new(s->topology, programs, times, error);

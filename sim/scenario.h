@@ -11,6 +11,7 @@
 #include "models/model.h"
 #include "sim/alltoall.h"
 #include "sim/base/progress.h"
+#include "sim/engine.h"
 #include "topologies/topology.h"
 #include "workloads/trace.h"
 
@@ -36,9 +37,7 @@ typedef struct {
     struct {
         int dtype; /* MoeType */
     } compute;
-    struct {
-        int sharing; /* of engine.h */
-    } network;
+    MoeEngineOptions network;
     int control;
     struct {
         int operation;   /* MoeOperation */

@@ -20,7 +20,7 @@ typedef struct {
 MoePrograms *test_alltoall_lower(const MoeTopology *topology, gint64 n_ranks,
                                  const TestAllToAll *what, GError **error);
 
-/* Seconds until the last rank is done, with SimGrid's own sharing; the invariants of the lowering and
+/* Seconds until the last rank is done, the same under both sharings; the invariants of the lowering and
  * of the result must hold. */
 double test_alltoall_seconds(const MoeTopology *topology, gint64 n_ranks, const TestAllToAll *what);
 

@@ -8,9 +8,10 @@ unit_programs += \
 	tests/unit/check_fabrics \
 	tests/unit/check_golden \
 	tests/unit/check_lower \
-	tests/unit/check_result \
+	tests/unit/check_network \
 	tests/unit/check_run \
 	tests/unit/check_scenario \
+	tests/unit/check_sharing \
 	tests/unit/check_topology \
 	tests/unit/check_validate
 
@@ -28,12 +29,14 @@ tests_unit_check_golden_CFLAGS = $(unit_cflags)
 tests_unit_check_golden_LDADD = $(unit_ldadd)
 tests_unit_check_lower_CFLAGS = $(unit_cflags)
 tests_unit_check_lower_LDADD = $(unit_ldadd)
-tests_unit_check_result_CFLAGS = $(unit_cflags)
-tests_unit_check_result_LDADD = $(unit_ldadd)
+tests_unit_check_network_CFLAGS = $(unit_cflags)
+tests_unit_check_network_LDADD = $(unit_ldadd)
 tests_unit_check_run_CFLAGS = $(unit_cflags)
 tests_unit_check_run_LDADD = $(unit_ldadd)
 tests_unit_check_scenario_CFLAGS = $(unit_cflags)
 tests_unit_check_scenario_LDADD = $(unit_ldadd)
+tests_unit_check_sharing_CFLAGS = $(unit_cflags)
+tests_unit_check_sharing_LDADD = $(unit_ldadd)
 tests_unit_check_topology_CFLAGS = $(unit_cflags)
 tests_unit_check_topology_LDADD = $(unit_ldadd)
 tests_unit_check_validate_CFLAGS = $(unit_cflags)

@@ -1,0 +1,88 @@
+#include "config.h"
+
+#include "topologies/routes.h"
+
+#include <math.h>
+
+/* Where a pair's links begin; its path counts from 1, 0: not looked up. */
+typedef struct {
+    guint32 first;
+    guint32 path : 24;
+    guint32 n : 8;
+} Entry;
+
+enum { MOST_PATHS = (1 << 24) - 1, REMEMBERED = 256 };
+
+typedef struct {
+    double latency, bandwidth;
+} Path;
+
+struct MoeRoutes {
+    const MoeTopology *topology;
+    gint64 n_gpus;
+    Entry *entries[MOE_FABRIC_COUNT]; /* [n_gpus, n_gpus] */
+    GArray *links;                    /* guint32 */
+    GArray *paths;                    /* Path */
+};
+
+MoeRoutes *moe_routes_new(const MoeTopology *topology, gint64 n_gpus)
+{
+    MoeRoutes *routes = g_new0(MoeRoutes, 1);
+    routes->topology = topology;
+    routes->n_gpus = n_gpus;
+    routes->links = g_array_new(FALSE, FALSE, sizeof(guint32));
+    routes->paths = g_array_new(FALSE, FALSE, sizeof(Path));
+    for (int f = 0; f < MOE_FABRIC_COUNT; f++)
+        routes->entries[f] = g_new0(Entry, n_gpus * n_gpus);
+    return routes;
+}
+
+void moe_routes_free(MoeRoutes *routes)
+{
+    if (routes == NULL)
+        return;
+    for (int f = 0; f < MOE_FABRIC_COUNT; f++)
+        g_free(routes->entries[f]);
+    g_array_unref(routes->links);
+    g_array_unref(routes->paths);
+    g_free(routes);
+}
+
+/* The number of the path, from 1; the newest are asked for most. Where every link differs from all
+ * others, a path may get two numbers. */
+static guint32 number_path(MoeRoutes *routes, const Path *path)
+{
+    guint n = routes->paths->len;
+    for (guint p = n; p > 0 && (n - p < REMEMBERED || n == MOST_PATHS); p--) {
+        const Path *known = &g_array_index(routes->paths, Path, p - 1);
+        if (known->latency == path->latency && known->bandwidth == path->bandwidth)
+            return p;
+    }
+    g_assert(n < MOST_PATHS);
+    g_array_append_val(routes->paths, *path);
+    return n + 1;
+}
+
+static void look_up(MoeRoutes *routes, MoeFabric fabric, gint64 from, gint64 to, Entry *entry)
+{
+    guint32 links[MOE_ROUTE_MOST];
+    int n = moe_topology_route(routes->topology, fabric, from, to, links);
+    Path path = {.latency = 0, .bandwidth = INFINITY};
+    for (int i = 0; i < n; i++) {
+        const MoeLink *link = moe_topology_link(routes->topology, links[i]);
+        path.latency += link->latency;
+        path.bandwidth = fmin(path.bandwidth, link->bandwidth);
+    }
+    *entry = (Entry){routes->links->len, number_path(routes, &path) & MOST_PATHS, (guint8)n};
+    g_array_append_vals(routes->links, links, (guint)n);
+}
+
+MoeRoute moe_routes_get(MoeRoutes *routes, MoeFabric fabric, gint64 from, gint64 to)
+{
+    Entry *entry = &routes->entries[fabric][from * routes->n_gpus + to];
+    if (entry->path == 0)
+        look_up(routes, fabric, from, to, entry);
+    const Path *path = &g_array_index(routes->paths, Path, entry->path - 1);
+    return (MoeRoute){&g_array_index(routes->links, guint32, entry->first), entry->n,
+                      entry->path - 1, path->latency, path->bandwidth};
+}

@@ -1,0 +1,29 @@
+/* routes.h - the routes of a cluster, each looked up once.
+ *
+ * Layer: topologies. moe_topology_route() works a route out; whoever asks for the same pairs again
+ * and again keeps them here: 8 bytes per pair of GPUs of a fabric, and 4 per link of a route.
+ */
+#ifndef MOE_TOPOLOGIES_ROUTES_H
+#define MOE_TOPOLOGIES_ROUTES_H
+
+#include "topologies/topology.h"
+
+typedef struct MoeRoutes MoeRoutes;
+
+typedef struct {
+    const guint32 *links; /* [n]; borrowed until the next look-up */
+    guint n;              /* 0: the fabric does not connect the two */
+    guint path;           /* its kind: paths of one number have one latency and bandwidth */
+    double latency;       /* s: the sum of the links' */
+    double bandwidth;     /* bytes/s: the least of the links' */
+} MoeRoute;
+
+/* Of the first @n_gpus GPUs of @topology, which must outlive it. Free with moe_routes_free(). */
+MoeRoutes *moe_routes_new(const MoeTopology *topology, gint64 n_gpus);
+void moe_routes_free(MoeRoutes *routes);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeRoutes, moe_routes_free)
+
+/* The route of a message; from != to. */
+MoeRoute moe_routes_get(MoeRoutes *routes, MoeFabric fabric, gint64 from, gint64 to);
+
+#endif
