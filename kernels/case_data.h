@@ -56,5 +56,18 @@ void moe_run_gate(MoeCase *c);
 void moe_ref_gate(MoeCase *c);
 double moe_flop_gate(const MoeCaseShape *s);
 double moe_bytes_gate(const MoeCaseShape *s);
+void moe_draw_capacity(uint64_t *state, MoeCaseShape *s);
+void moe_inputs_capacity(MoeCase *c);
+void moe_run_capacity(MoeCase *c);
+void moe_ref_capacity(MoeCase *c);
+double moe_bytes_capacity(const MoeCaseShape *s);
+
+/* And the attentions of cases_attention.c. */
+void moe_draw_attention_whole(uint64_t *state, MoeCaseShape *s);
+void moe_inputs_attention_whole(MoeCase *c);
+void moe_run_attention_whole(MoeCase *c);
+void moe_ref_attention_whole(MoeCase *c);
+double moe_flop_attention_whole(const MoeCaseShape *s);
+double moe_bytes_attention_whole(const MoeCaseShape *s);
 
 #endif

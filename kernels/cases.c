@@ -376,7 +376,15 @@ static void draw_ffn(uint64_t *state, MoeCaseShape *s)
     draw_permute(state, s);
     s->F = moe_case_between(state, 1, 80);
     s->dtype = draw_dtype(state);
-    s->G = moe_case_between(state, 0, 2); /* SwiGLU; gpt-oss's with biases; ReLU */
+    s->G = moe_case_between(state, 0, 5); /* SwiGLU; gpt-oss's with biases; others of act_of() */
+}
+
+static MoeActivation act_of(const MoeCaseShape *s)
+{
+    return s->G < 2    ? MOE_ACT_SILU
+           : s->G == 2 ? MOE_ACT_RELU
+           : s->G == 3 ? MOE_ACT_GELU
+                       : MOE_ACT_GELU_TANH;
 }
 
 static void inputs_ffn(MoeCase *c)
@@ -398,8 +406,11 @@ static void inputs_ffn(MoeCase *c)
         c->ffn[e].down_bias = biases + 2 * s->F;
         c->ffn[e].limit = 0.5F; /* so low that it decides */
     }
-    for (size_t e = 0; e < s->E && s->G == 2; e++)
-        c->ffn[e].up.data = NULL;
+    for (size_t e = 0; e < s->E && s->G >= 2; e++) {
+        c->ffn[e].act = act_of(s);
+        if (s->G < 5)
+            c->ffn[e].up.data = NULL; /* no gate */
+    }
     c->a = moe_case_floats(c, s->T * s->K * s->H);
     c->scratch = moe_case_own(c, s->T * s->K * s->F * sizeof(float));
     moe_case_outputs(c, s->T * s->K * s->H);
@@ -446,6 +457,9 @@ static const MoeKernel kernels[] = {
      inputs_attention, run_attention, ref_attention, flop_attention, bytes_attention},
     {"attention, windows and sinks", 5e-6, "as above", draw_attention_window, inputs_attention,
      run_attention, ref_attention, flop_attention, bytes_attention},
+    {"attention, whole, biased or across", 5e-6, "as above", moe_draw_attention_whole,
+     moe_inputs_attention_whole, moe_run_attention_whole, moe_ref_attention_whole,
+     moe_flop_attention_whole, moe_bytes_attention_whole},
     {"gate (sparsemixer)", 1e-6, "float sums of up to 300 exponentials within 1 ulp",
      moe_draw_sparsemixer, moe_inputs_sparsemixer, moe_run_gate, moe_ref_gate, moe_flop_gate,
      moe_bytes_gate},
@@ -454,6 +468,8 @@ static const MoeKernel kernels[] = {
     {"gate, bias and groups", 2e-6, "exponentials within 2 ulp; experts identical, ties too",
      moe_draw_grouped_gate, moe_inputs_grouped_gate, moe_run_gate, moe_ref_gate, moe_flop_gate,
      moe_bytes_gate},
+    {"gate, capacity", 0, "whole numbers", moe_draw_capacity, moe_inputs_capacity, moe_run_capacity,
+     moe_ref_capacity, no_flop, moe_bytes_capacity},
     {"permute", 0, "rows are copied", draw_permute, inputs_permute, run_permute, ref_permute,
      no_flop, bytes_permute},
     {"experts", 5e-6, "float sums of up to 100 products, twice", draw_ffn, inputs_ffn, run_ffn,

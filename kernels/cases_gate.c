@@ -113,3 +113,60 @@ double moe_bytes_gate(const MoeCaseShape *s)
 {
     return 4 * (double)(s->T * s->E) + 6 * (double)(s->T * s->K);
 }
+
+/* --- capacity -------------------------------------------------------------------------------- */
+
+/* N: sequences; G: the capacity; Q: tokens at a time, so that sequences go on from call to call. */
+void moe_draw_capacity(uint64_t *state, MoeCaseShape *s)
+{
+    s->T = moe_case_between(state, 1, 400);
+    s->E = moe_case_between(state, 1, 20);
+    s->K = moe_case_between(state, 1, s->E < 3 ? s->E : 3);
+    s->N = moe_case_between(state, 1, 5);
+    s->G = moe_case_between(state, 1, 20);
+    s->Q = moe_case_between(state, 1, 400);
+}
+
+void moe_inputs_capacity(MoeCase *c)
+{
+    const MoeCaseShape *s = &c->shape;
+    c->experts = moe_case_own(c, s->T * s->K * sizeof(uint16_t));
+    for (size_t t = 0; t < s->T; t++) {
+        size_t first = moe_case_between(&c->shape.seed, 0, s->E - 1);
+        for (size_t j = 0; j < s->K; j++)
+            c->experts[t * s->K + j] = (uint16_t)((first + j) % s->E);
+    }
+    c->positions = moe_case_own(c, s->T * sizeof(uint32_t));
+    for (size_t t = 0; t < s->T; t++)
+        c->positions[t] = (uint32_t)(t % (s->T / s->N + 1));
+    c->offsets = moe_case_own(c, s->E * sizeof(uint32_t));
+    c->slots = moe_case_own(c, s->T * s->K * sizeof(uint32_t));
+    c->slots_ref = moe_case_own(c, s->T * s->K * sizeof(uint32_t));
+    c->n_slots_out = 0;
+    moe_case_outputs(c, s->T * s->K);
+}
+
+void moe_run_capacity(MoeCase *c)
+{
+    const MoeCaseShape *s = &c->shape;
+    uint8_t *dropped = (uint8_t *)c->slots;
+    for (size_t t = 0; t < s->T; t += s->Q)
+        moe_gate_capacity(s->T - t < s->Q ? s->T - t : s->Q, s->E, s->K, s->G, c->positions + t,
+                          c->experts + t * s->K, c->offsets, dropped + t * s->K);
+    for (size_t p = 0; p < s->T * s->K; p++)
+        c->out[p] = (float)dropped[p];
+}
+
+void moe_ref_capacity(MoeCase *c)
+{
+    const MoeCaseShape *s = &c->shape;
+    uint8_t *dropped = (uint8_t *)c->slots_ref;
+    moe_gate_capacity_ref(s->T, s->K, s->G, c->positions, c->experts, dropped);
+    for (size_t p = 0; p < s->T * s->K; p++)
+        c->ref[p] = (float)dropped[p];
+}
+
+double moe_bytes_capacity(const MoeCaseShape *s)
+{
+    return (double)s->T * (4 + 3 * (double)s->K);
+}

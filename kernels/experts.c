@@ -30,11 +30,27 @@ static void clamped_times(size_t rows, size_t n, float limit, const float *a, co
     }
 }
 
-static void relu(size_t rows, size_t n, const float *a, float *out, size_t stride)
+static float activate(MoeActivation act, float x)
 {
-    for (size_t r = 0; r < rows; r++, a += n, out += stride)
+    switch (act) {
+    case MOE_ACT_RELU:
+        return x > 0 ? x : 0;
+    case MOE_ACT_GELU:
+        return x * 0.5F * (1 + erff(x * 0.70710678F));
+    case MOE_ACT_GELU_TANH:
+        return x * 0.5F * (1 + tanhf(0.79788456F * (x + 0.044715F * x * x * x)));
+    default:
+        return x / (1 + expf(-x));
+    }
+}
+
+/* @b NULL: no factor. */
+static void activate_times(MoeActivation act, size_t rows, size_t n, const float *a, const float *b,
+                           float *out, size_t stride)
+{
+    for (size_t r = 0; r < rows; r++, out += stride)
         for (size_t i = 0; i < n; i++)
-            out[i] = a[i] > 0 ? a[i] : 0;
+            out[i] = activate(act, a[r * n + i]) * (b != NULL ? b[r * n + i] : 1);
 }
 
 static void add_bias(size_t rows, size_t n, const float *bias, float *y, size_t stride)
@@ -65,13 +81,15 @@ static void up_tile(const MoeExpert *expert, size_t f, size_t n, size_t F, size_
     product(rows, n, H, x, moe_matrix_rows(&expert->gate, f, n, tile), a, n);
     add_bias(rows, n, from(expert->gate_bias, f), a, n);
     if (expert->up.data == NULL) {
-        relu(rows, n, a, hidden + f, F);
+        activate_times(expert->act, rows, n, a, NULL, hidden + f, F);
         return;
     }
     product(rows, n, H, x, moe_matrix_rows(&expert->up, f, n, tile), b, n);
     add_bias(rows, n, from(expert->up_bias, f), b, n);
     if (expert->limit > 0)
         clamped_times(rows, n, expert->limit, a, b, hidden + f, F);
+    else if (expert->act != MOE_ACT_SILU)
+        activate_times(expert->act, rows, n, a, b, hidden + f, F);
     else
         MOE_BEST(moe_silu_times)(rows, n, a, b, hidden + f, F);
 }
@@ -134,14 +152,21 @@ void moe_experts_swiglu(size_t E, size_t H, size_t F, const MoeExpert *experts,
 
 static double act_ref(const MoeExpert *expert, double a, double b)
 {
-    double limit = (double)expert->limit;
-    if (expert->up.data == NULL)
-        return fmax(a, 0);
+    double limit = (double)expert->limit, factor = expert->up.data != NULL ? b : 1;
     if (expert->limit > 0) {
         double x = fmin(a, limit);
         return x / (1 + exp(-(double)1.702F * x)) * (fmax(fmin(b, limit), -limit) + 1);
     }
-    return a / (1 + exp(-a)) * b;
+    switch (expert->act) {
+    case MOE_ACT_RELU:
+        return fmax(a, 0) * factor;
+    case MOE_ACT_GELU:
+        return a / 2 * (1 + erf(a / sqrt(2))) * factor;
+    case MOE_ACT_GELU_TANH:
+        return a / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (a + 0.044715 * a * a * a))) * factor;
+    default:
+        return a / (1 + exp(-a)) * factor;
+    }
 }
 
 static double at_ref(const float *bias, size_t i)

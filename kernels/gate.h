@@ -70,4 +70,21 @@ void moe_gate_sparsemixer(size_t T, size_t E, const float *restrict logits, cons
 void moe_gate_sparsemixer_ref(size_t T, size_t E, const float *logits, const MoeGate *gate,
                               uint16_t *experts, float *weights);
 
+/* What expert capacity refuses (Switch Transformers, Fedus et al., 2021, arXiv 2101.03961, section
+ * 2.2; as Hugging Face transformers counts it): of each sequence, an expert takes the first @capacity
+ * pairs that choose it, in the order of tokens and of a token's choices.
+ *
+ * dropped[t][j] = 1 where the sequence has @capacity earlier pairs of the expert, else 0
+ *
+ * positions [T]: of each token in its sequence, 0 begins one; experts [T, K], each < E; dropped [T,
+ * K]; counts [E]: pairs so far, for sequences that go on in the next call; the first call's first
+ * token begins one. */
+void moe_gate_capacity(size_t T, size_t E, size_t K, size_t capacity,
+                       const uint32_t *restrict positions, const uint16_t *restrict experts,
+                       uint32_t *restrict counts, uint8_t *restrict dropped);
+
+/* The same for all tokens at once, each looking back for its equals; the oracle. */
+void moe_gate_capacity_ref(size_t T, size_t K, size_t capacity, const uint32_t *positions,
+                           const uint16_t *experts, uint8_t *dropped);
+
 #endif

@@ -8,22 +8,35 @@
 
 enum { ROWS = 64 };
 
+/* The sum of the squares of @x, in the order of PyTorch's sums over a row: what its last bit is
+ * multiplies a whole row, and unscaled attention behind it is sensitive. */
+MOE_INLINE float sum_squares(size_t H, const float *x)
+{
+    enum { WAYS = 4 };
+    MoeV8 sums[WAYS], v;
+    size_t whole = H / MOE_LANES, h = 0;
+    for (size_t i = 0; i < WAYS; i++)
+        moe_v8_set(0, &sums[i]);
+    for (; h < whole; h++) {
+        moe_v8_load(x + h * MOE_LANES, &v);
+        sums[h < whole / WAYS * WAYS ? h % WAYS : 0] += v * v;
+    }
+    for (size_t i = 1; i < WAYS; i++)
+        sums[0] += sums[i];
+    float total = 0;
+    for (h *= MOE_LANES; h < H; h++)
+        total += x[h] * x[h];
+    for (size_t i = 0; i < MOE_LANES; i++)
+        total += sums[0][i];
+    return total;
+}
+
 MOE_CLONES static void norm_rows(size_t T, size_t H, const float *x, const float *weight, float eps,
                                  float *out)
 {
     for (size_t t = 0; t < T; t++, x += H, out += H) {
-        MoeV8 sum, v;
-        moe_v8_set(0, &sum);
-        size_t h = 0;
-        for (; h + MOE_LANES <= H; h += MOE_LANES) {
-            moe_v8_load(x + h, &v);
-            sum += v * v;
-        }
-        float total = moe_v8_sum(&sum);
-        for (; h < H; h++)
-            total += x[h] * x[h];
-        float scale = 1 / sqrtf(total / (float)H + eps);
-        for (h = 0; h < H; h++)
+        float scale = 1 / sqrtf(sum_squares(H, x) / (float)H + eps);
+        for (size_t h = 0; h < H; h++)
             out[h] = x[h] * scale * (weight != NULL ? weight[h] : 1);
     }
 }

@@ -12,7 +12,7 @@ static const MoeFamily *const families[] = {
     &moe_family_granitemoe,    &moe_family_hunyuan,       &moe_family_llama4,
     &moe_family_longcat_flash, &moe_family_mimo_v2_flash, &moe_family_minimax_m2,
     &moe_family_mixtral,       &moe_family_olmoe,         &moe_family_phimoe,
-    &moe_family_qwen2_moe,     &moe_family_qwen3_moe,
+    &moe_family_qwen2_moe,     &moe_family_qwen3_moe,     &moe_family_switch,
 };
 
 /* What every family reads beside its own fields. */
@@ -252,6 +252,10 @@ static gboolean fill_local(const MoeNode *root, MoeConfig *c, GError **error)
 static gboolean read_ropes(const MoeNode *root, MoeConfig *c, GError **error)
 {
     gboolean mla = c->kv_lora_rank > 0;
+    if (c->relative_buckets > 0) {
+        c->ropes[0].softmax_scale = c->ropes[1].softmax_scale = 1;
+        return TRUE;
+    }
     for (int local = 0; local < 2; local++) {
         const MoeRopeContext context = {
             .theta = local ? c->local_rope_theta : c->rope_theta,
@@ -300,6 +304,7 @@ static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
     *shape = (MoeModelShape){
         .hidden_size = c->hidden_size,
         .num_hidden_layers = c->num_hidden_layers,
+        .encoder_layers = c->encoder_layers,
         .vocab_size = c->vocab_size,
         .attention = c->kv_lora_rank > 0 ? MOE_ATTENTION_MLA : MOE_ATTENTION_GQA,
         .num_attention_heads = c->num_attention_heads,
@@ -319,6 +324,7 @@ static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
             width * c->n_shared_experts + c->shared_expert_intermediate_size,
         .first_k_dense_replace = c->first_k_dense_replace,
         .intermediate_size = c->moe_intermediate_size > 0 ? c->intermediate_size : 0,
+        .ffn_matrices = c->ungated ? 2 : 3,
         .max_position_embeddings = c->max_position_embeddings,
         .tie_word_embeddings = c->tie_word_embeddings,
         .dtype = (int)c->quantization.dtype,
@@ -385,4 +391,10 @@ gboolean moe_family_configure(const MoeNode *whole, MoeModel *model, GError **er
         return FALSE;
     fill_shape(config, &model->shape);
     return TRUE;
+}
+
+guint32 moe_family_decoder_start(const MoeModel *model)
+{
+    const MoeConfig *config = model->config;
+    return (guint32)config->decoder_start;
 }

@@ -35,8 +35,8 @@ typedef struct {
     float clip;                   /* of q, k and v; 0: none */
     float latent_scale[2];        /* MLA: of queries and of the latent, behind their norms */
     float v_scale;
-    int rope; /* which of MoeEnds.ropes; -1: none */
-    MoeAttentionShape shape;
+    int rope;                /* which of MoeEnds.ropes; -1: none */
+    MoeAttentionShape shape; /* keys, bias and past apart */
 } MoeAttention;
 
 /* A block is one or two attentions, each with its FFN behind it; the experts belong to the first. In
@@ -45,12 +45,14 @@ typedef struct {
     int n_parts;
     struct {
         MoeAttention attention;
+        MoeAttention cross;      /* to what the encoder made, behind the other; o.data NULL: none */
         MoeNorm norm, post_norm; /* [hidden] */
         MoeExpert dense;
     } parts[2];
     MoeMatrix router;         /* [experts, hidden] */
     const float *router_bias; /* [experts] */
     MoeGate gate;
+    gint64 capacity;    /* moe_gate_capacity()'s; 0: none */
     MoeExpert *experts; /* [experts that are not identities]; g_free() */
     MoeExpert shared;
     MoeMatrix shared_router; /* [1, hidden] */
@@ -58,10 +60,12 @@ typedef struct {
 
 /* What is before the first and behind the last block. */
 typedef struct {
-    MoeMatrix embedding; /* [vocab, hidden] */
+    MoeMatrix embedding;  /* [vocab, hidden] */
+    MoeNorm encoder_norm; /* behind the encoder's last block */
     MoeNorm final_norm;
-    MoeMatrix head;         /* [vocab, hidden] */
-    const float *head_bias; /* [vocab] */
+    MoeMatrix head;           /* [vocab, hidden] */
+    const float *head_bias;   /* [vocab] */
+    const float *relative[2]; /* [buckets, heads] of encoder and decoder: moe_relative_bias() */
 } MoeEnds;
 
 /* A bit for each block. */
@@ -69,21 +73,28 @@ typedef struct {
     guint64 words[64];
 } MoeBlockSet;
 
-/* Endings of tensors' names: the block's name and ".weight" around them, %d the expert, %p the part.
+/* Endings of tensors' names: the block's name and ".weight" around them, %d the expert, %p the part, %f
+ * 1, or 2 in blocks with cross attention.
  * NULL: the family has no such tensor, or its name is the usual one, in brackets. */
 typedef struct {
     const char *block;                         /* ["model.layers"] */
     const char *embedding, *final_norm, *head; /* ["model.embed_tokens" "model.norm" "lm_head"] */
     const char *attention_norm, *attention_post_norm, *ffn_norm, *ffn_post_norm;
-    const char *attention;            /* what the names of its tensors begin with ["self_attn."] */
-    const char *qkv;                  /* q, k and v in one, below each other */
-    const char *q, *k, *v, *o;        /* ["q_proj" ...] */
-    const char *q_a, *q_b;            /* MLA ["q_a_proj" "q_b_proj"] */
-    const char *kv_a, *kv_b;          /* ["kv_a_proj_with_mqa" "kv_b_proj"] */
+    const char *decoder_block; /* of those behind an encoder, counted from its end */
+    const char *encoder_norm;
+    const char *relative;           /* of each stack's first block: biases of relative positions */
+    const char *cross, *cross_norm; /* as attention and attention_norm, of cross attention */
+    const char *attention;          /* what the names of its tensors begin with ["self_attn."] */
+    const char *qkv;                /* q, k and v in one, below each other */
+    const char *q, *k, *v, *o;      /* ["q_proj" ...] */
+    const char *q_a, *q_b;          /* MLA ["q_a_proj" "q_b_proj"] */
+    const char *kv_a, *kv_b;        /* ["kv_a_proj_with_mqa" "kv_b_proj"] */
     const char *q_a_norm, *kv_a_norm; /* ["q_a_layernorm" "kv_a_layernorm"] */
     const char *q_norm, *k_norm, *sinks;
     const char *router, *bias; /* the correction bias: without ".weight" */
     const char *gate, *up, *down;
+    const char *ungated,
+        *dense_ungated;  /* in up's place where config.json says that there is no gate */
     const char *gate_up; /* gates and ups in one tensor, where experts are stacked */
     const char *dense_gate, *dense_up, *dense_down; /* ["mlp.gate_proj" ...] */
     const char *shared_gate, *shared_up, *shared_down;
@@ -130,6 +141,11 @@ typedef struct {
     gint64 sliding_window, attention_chunk_size; /* of local blocks; 0: none */
     gint64 num_nextn_predict_layers;             /* blocks behind the last that predict ahead */
     gint64 parts;                                /* of a block; 0: one */
+    gint64 encoder_layers; /* the first so many blocks are an encoder's; 0: no encoder */
+    gint64 relative_buckets, relative_far; /* of moe_relative_bias(); 0: none */
+    gint64 expert_capacity;                /* 0: no limit */
+    gint64 decoder_start;                  /* the token that decoders read first */
+    MoeActivation activation;              /* of all FFNs */
     double rms_norm_eps, clip_qkv, routed_scaling_factor;
     double rope_theta, local_rope_theta, partial_rotary_factor; /* NaN when not given */
     double embedding_multiplier, residual_multiplier, attention_multiplier,
@@ -145,6 +161,7 @@ typedef struct {
     double latent_scale[2];                      /* 0: 1 */
     gboolean norm_topk_prob, tie_word_embeddings, attention_bias, output_bias, use_qk_norm;
     gboolean head_bias, router_bias;
+    gboolean ungated; /* FFNs have no gate: the activation is that of up's output */
     gboolean local_sinks, other_sinks; /* blocks that have them */
     MoeBlockSet dense, local, no_rope;
     MoeRope ropes[2]; /* of all blocks but the local ones, and of those */
@@ -186,7 +203,7 @@ extern const MoeFamily moe_family_dbrx, moe_family_deepseek_v2, moe_family_deeps
     moe_family_glm4_moe_lite, moe_family_gpt_oss, moe_family_granitemoe, moe_family_hunyuan,
     moe_family_llama4, moe_family_longcat_flash, moe_family_mimo_v2_flash, moe_family_minimax_m2,
     moe_family_mixtral, moe_family_olmoe, moe_family_phimoe, moe_family_qwen2_moe,
-    moe_family_qwen3_moe;
+    moe_family_qwen3_moe, moe_family_switch;
 
 /* Rows of field tables: the key @NAME of config.json is the member of the same name, or @MEMBER. */
 #define MOE_CONFIG_AT(MEMBER) offsetof(MoeConfig, MEMBER)
@@ -254,6 +271,9 @@ gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int l
 /* The same for what decides in a block with experts: the router, the gate and its bias alone. */
 gboolean moe_family_bind_router(const MoeModel *model, MoeWeights *weights, int layer,
                                 MoeBlock *block, GError **error);
+
+/* The token that the decoder of a model with an encoder reads first. */
+guint32 moe_family_decoder_start(const MoeModel *model);
 
 /* The routing kernel and its parameters, in words. Free with g_free(). */
 char *moe_family_describe_router(const MoeModel *model);

@@ -11,6 +11,7 @@ typedef struct {
     const MoeModelShape *shape;
     MoeWeights *weights;
     int layer, part;
+    const char *attention; /* which, by name */
     GError **error;
 } Binder;
 
@@ -28,9 +29,14 @@ static char *fill(const char *pattern, char letter, gint64 number)
 
 static char *full_name(const Binder *b, const char *name, const char *ending)
 {
+    int stack = moe_model_stack(b->shape, b->layer);
+    const MoeTensorNames *names = &b->config->names;
     g_autofree char *of_part = fill(name, 'p', b->part);
+    g_autofree char *of_ffn = fill(of_part, 'f', 1 + stack);
     return g_strdup_printf("%s%s.%d.%s%s", b->config->wrapped ? WRAPPED : "",
-                           b->config->names.block, b->layer, of_part, ending);
+                           stack == 1 ? names->decoder_block : names->block,
+                           b->layer - (stack == 1 ? (int)b->config->encoder_layers : 0), of_ffn,
+                           ending);
 }
 
 static gboolean matrix(const Binder *b, const char *name, gint64 rows, gint64 cols, MoeMatrix *out)
@@ -61,6 +67,11 @@ static gboolean ffn(const Binder *b, const char *gate, const char *up, const cha
                     gint64 width, MoeExpert *out)
 {
     gint64 hidden = b->shape->hidden_size;
+    out->act = b->config->activation;
+    /* The kernel takes what there always is as the gate. */
+    if (b->config->ungated)
+        return matrix(b, up, width, hidden, &out->gate) &&
+               matrix(b, down, hidden, width, &out->down);
     return matrix(b, gate, width, hidden, &out->gate) && matrix(b, up, width, hidden, &out->up) &&
            matrix(b, down, hidden, width, &out->down);
 }
@@ -95,6 +106,23 @@ static gboolean end_vector(const MoeModel *model, MoeWeights *weights, const cha
     return !wanted || *out != NULL;
 }
 
+/* The biases of relative positions, which the first block of each stack has for all of it. */
+static gboolean bind_relative(const MoeModel *model, MoeWeights *weights, MoeEnds *ends,
+                              GError **error)
+{
+    const MoeConfig *config = model->config;
+    const MoeTensorNames *names = &config->names;
+    const char *const blocks[] = {names->block, names->decoder_block};
+    for (int stack = 0; stack < (model->shape.encoder_layers > 0 ? 2 : 1); stack++) {
+        g_autofree char *name = g_strdup_printf("%s.0.%s.weight", blocks[stack], names->relative);
+        ends->relative[stack] = moe_weights_table(weights, name, config->relative_buckets,
+                                                  model->shape.num_attention_heads, 1, error);
+        if (ends->relative[stack] == NULL)
+            return FALSE;
+    }
+    return TRUE;
+}
+
 gboolean moe_family_bind_ends(const MoeModel *model, MoeWeights *weights, MoeEnds *ends,
                               GError **error)
 {
@@ -115,7 +143,11 @@ gboolean moe_family_bind_ends(const MoeModel *model, MoeWeights *weights, MoeEnd
         !end_vector(model, weights, final, ".bias", s->hidden_size, model->family->layer_norm_bias,
                     &ends->final_norm.bias, error) ||
         !end_vector(model, weights, head, ".bias", s->vocab_size, config->head_bias,
-                    &ends->head_bias, error))
+                    &ends->head_bias, error) ||
+        !end_vector(model, weights, names->encoder_norm, ".weight", s->hidden_size,
+                    s->encoder_layers > 0, &ends->encoder_norm.weight, error))
+        return FALSE;
+    if (config->relative_buckets > 0 && !bind_relative(model, weights, ends, error))
         return FALSE;
     ends->head = ends->embedding;
     if (s->tie_word_embeddings && !moe_weights_has(weights, head_name))
@@ -156,7 +188,7 @@ static void shape_attention(const Binder *b, MoeAttention *a)
 
 static char *of_attention(const Binder *b, const char *name)
 {
-    return g_strconcat(b->config->names.attention, name, NULL);
+    return g_strconcat(b->attention, name, NULL);
 }
 
 /* The tensor @name of the attention and its bias. */
@@ -183,19 +215,27 @@ static gboolean bind_fused(const Binder *b, gint64 q_width, gint64 k_width, gint
     return TRUE;
 }
 
+static gboolean bind_separate(const Binder *b, gint64 q_width, gint64 k_width, gint64 v_width,
+                              MoeAttention *a)
+{
+    const MoeTensorNames *names = &b->config->names;
+    gint64 hidden = b->shape->hidden_size;
+    gboolean bias = b->config->attention_bias;
+    return projection(b, names->q, q_width, hidden, bias, &a->q, &a->q_bias) &&
+           projection(b, names->k, k_width, hidden, bias, &a->k, &a->k_bias) &&
+           projection(b, names->v, v_width, hidden, bias, &a->v, &a->v_bias);
+}
+
 static gboolean bind_gqa(const Binder *b, MoeAttention *a)
 {
     const MoeTensorNames *names = &b->config->names;
     const MoeConfig *c = b->config;
     const MoeAttentionShape *s = &a->shape;
-    gint64 hidden = b->shape->hidden_size, q_width = (gint64)(s->Q * s->D);
+    gint64 q_width = (gint64)(s->Q * s->D);
     gint64 k_width = (gint64)(s->G * s->D), v_width = (gint64)(s->G * s->DV);
-    gboolean bias = c->attention_bias, norms = c->use_qk_norm && !b->family->norm_unweighted;
-    gboolean good = names->qkv != NULL
-                        ? bind_fused(b, q_width, k_width, v_width, a)
-                        : projection(b, names->q, q_width, hidden, bias, &a->q, &a->q_bias) &&
-                              projection(b, names->k, k_width, hidden, bias, &a->k, &a->k_bias) &&
-                              projection(b, names->v, v_width, hidden, bias, &a->v, &a->v_bias);
+    gboolean norms = c->use_qk_norm && !b->family->norm_unweighted;
+    gboolean good = names->qkv != NULL ? bind_fused(b, q_width, k_width, v_width, a)
+                                       : bind_separate(b, q_width, k_width, v_width, a);
     return good &&
            vector(b, norms ? names->q_norm : NULL, ".weight",
                   b->family->norm_heads ? (gint64)s->D : q_width, &a->q_norm) &&
@@ -235,6 +275,25 @@ static gboolean bind_mla(const Binder *b, MoeAttention *a)
            vector(b, k_norm, ".weight", latent, &a->k_norm) && bind_latent(b, a);
 }
 
+static gboolean bind_output(const Binder *b, MoeAttention *a)
+{
+    return projection(b, b->config->names.o, b->shape->hidden_size,
+                      (gint64)(a->shape.Q * a->shape.DV), b->config->output_bias, &a->o,
+                      &a->o_bias);
+}
+
+/* Cross attention, in the blocks behind an encoder. */
+static gboolean bind_cross(const Binder *b, MoeAttention *a)
+{
+    Binder cross = *b;
+    if (moe_model_stack(b->shape, b->layer) == 0)
+        return TRUE;
+    cross.attention = b->config->names.cross;
+    shape_attention(b, a);
+    return norm(b, b->config->names.cross_norm, &a->norm) && bind_gqa(&cross, a) &&
+           bind_output(&cross, a);
+}
+
 static gboolean bind_attention(const Binder *b, MoeAttention *a)
 {
     const MoeTensorNames *names = &b->config->names;
@@ -243,9 +302,7 @@ static gboolean bind_attention(const Binder *b, MoeAttention *a)
     gboolean sinks = moe_block_set_has(&c->local, b->layer) ? c->local_sinks : c->other_sinks;
     return norm(b, names->attention_norm, &a->norm) &&
            norm(b, names->attention_post_norm, &a->post_norm) &&
-           (c->kv_lora_rank > 0 ? bind_mla(b, a) : bind_gqa(b, a)) &&
-           projection(b, names->o, b->shape->hidden_size, (gint64)(a->shape.Q * a->shape.DV),
-                      c->output_bias, &a->o, &a->o_bias) &&
+           (c->kv_lora_rank > 0 ? bind_mla(b, a) : bind_gqa(b, a)) && bind_output(b, a) &&
            vector(b, sinks ? names->sinks : NULL, "", c->num_attention_heads, &a->shape.sinks);
 }
 
@@ -255,7 +312,8 @@ static gboolean bind_each(const Binder *b, MoeExpert *experts, gint64 n)
 {
     const MoeTensorNames *names = &b->config->names;
     for (gint64 e = 0; e < n; e++) {
-        g_autofree char *gate = fill(names->gate, 'd', e), *up = fill(names->up, 'd', e);
+        g_autofree char *gate = names->gate != NULL ? fill(names->gate, 'd', e) : NULL;
+        g_autofree char *up = fill(b->config->ungated ? names->ungated : names->up, 'd', e);
         g_autofree char *down = fill(names->down, 'd', e);
         if (!ffn(b, gate, up, down, b->shape->moe_intermediate_size, &experts[e]))
             return FALSE;
@@ -415,6 +473,7 @@ static gboolean bind_router(const Binder *b, MoeBlock *block)
     block->gate.scale = (float)config->routed_scaling_factor;
     block->gate.masked = (float)config->masked;
     block->gate.jitter = (float)config->router_jitter;
+    block->capacity = config->expert_capacity;
     return matrix(b, names->router, s->num_experts, s->hidden_size, &block->router) &&
            vector(b, config->router_bias ? names->router : NULL, ".bias", s->num_experts,
                   &block->router_bias) &&
@@ -445,6 +504,7 @@ static Binder new_binder(const MoeModel *model, MoeWeights *weights, int layer, 
                     .shape = &model->shape,
                     .weights = weights,
                     .layer = layer,
+                    .attention = ((const MoeConfig *)model->config)->names.attention,
                     .error = error};
 }
 
@@ -457,12 +517,13 @@ gboolean moe_family_bind_block(const MoeModel *model, MoeWeights *weights, int l
     block->n_parts = (int)b.config->parts;
     for (b.part = 0; b.part < block->n_parts; b.part++) {
         if (!bind_attention(&b, &block->parts[b.part].attention) ||
+            !bind_cross(&b, &block->parts[b.part].cross) ||
             !norm(&b, names->ffn_norm, &block->parts[b.part].norm) ||
             !norm(&b, names->ffn_post_norm, &block->parts[b.part].post_norm))
             return FALSE;
         if ((!sparse || block->n_parts > 1) &&
-            !ffn(&b, names->dense_gate, names->dense_up, names->dense_down,
-                 b.config->intermediate_size, &block->parts[b.part].dense))
+            !ffn(&b, names->dense_gate, b.config->ungated ? names->dense_ungated : names->dense_up,
+                 names->dense_down, b.config->intermediate_size, &block->parts[b.part].dense))
             return FALSE;
     }
     b.part = 0;
@@ -499,5 +560,8 @@ char *moe_family_describe_router(const MoeModel *model)
         g_string_append_printf(text, ", times %g", c->routed_scaling_factor);
     if (family->weighs_input)
         g_string_append(text, ", weighing inputs");
+    if (c->expert_capacity > 0)
+        g_string_append_printf(text, ", at most %" G_GINT64_FORMAT " pairs of a sequence each",
+                               c->expert_capacity);
     return g_string_free(text, FALSE);
 }

@@ -56,6 +56,16 @@ void moe_run_add(const MoeRun *run, const MoeNorm *post_norm, gsize n, float *y,
 
 static gboolean check_batch(const MoeForward *job, gsize T, GError **error)
 {
+    gboolean encodes = job->model->shape.encoder_layers > 0;
+    if (job->n_encoded != (encodes ? job->n_sequences / 2 : 0) ||
+        (encodes && job->n_sequences % 2 != 0))
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: the model has %s; the sequences are for another kind",
+                        job->model->name, encodes ? "an encoder and a decoder" : "no encoder");
+    for (gsize s = 0; s < job->n_encoded; s++)
+        if (job->offsets[s] == job->offsets[s + 1])
+            return moe_fail(error, MOE_ERROR_INPUT,
+                            "sequence %" G_GSIZE_FORMAT " of the encoder has no tokens", s);
     for (gsize t = 0; t < T; t++)
         if ((gint64)job->ids[t] >= job->model->shape.vocab_size)
             return moe_fail(error, MOE_ERROR_INPUT,
@@ -95,7 +105,9 @@ static gboolean check_block(const MoeRun *run, const MoeBlock *block, GError **e
             return FALSE;
     for (int p = 0; p < block->n_parts; p++) {
         const MoeAttention *a = &block->parts[p].attention;
-        const MoeMatrix *attention[] = {&a->q_a, &a->q, &a->k, &a->v, &a->o};
+        const MoeAttention *cross = &block->parts[p].cross;
+        const MoeMatrix *attention[] = {&a->q_a,   &a->q,     &a->k,     &a->v,    &a->o,
+                                        &cross->q, &cross->k, &cross->v, &cross->o};
         for (size_t i = 0; i < G_N_ELEMENTS(attention); i++)
             if (attention[i]->data != NULL &&
                 !moe_weights_check_finite(run->weights, attention[i], error))
@@ -109,24 +121,47 @@ static gboolean check_block(const MoeRun *run, const MoeBlock *block, GError **e
     return check_ffn(run, &block->shared, error);
 }
 
+static void plan_stacks(MoeRun *run)
+{
+    const MoeForward *job = run->job;
+    for (int i = 0; i < (job->n_encoded > 0 ? 2 : 1); i++) {
+        gsize first = i == 0 ? 0 : job->n_encoded;
+        gsize end = i == 0 && job->n_encoded > 0 ? job->n_encoded : job->n_sequences;
+        run->stacks[i].first = first;
+        run->stacks[i].end = end;
+        run->stacks[i].first_token = job->offsets[first];
+        run->stacks[i].end_token = job->offsets[end];
+    }
+}
+
+/* What comes before the first piece of @stack. */
+static MoePiece before_first(const MoeRun *run, int stack)
+{
+    return (MoePiece){
+        .last = run->stacks[stack].first, .start = run->stacks[stack].first_token, .stack = stack};
+}
+
 /* The next tokens that go through attention together, from the @piece before on: whole sequences, as
- * many as give the products enough rows, or a part of a longer one. */
+ * many as give the products enough rows, or a part of a longer one, but in an encoder, where a token
+ * sees those behind it. */
 static gboolean next_piece(const MoeRun *run, MoePiece *piece)
 {
     const gsize *offsets = run->job->offsets;
+    int stack = piece->stack;
     gsize start = piece->start + piece->n, first = piece->last;
-    if (start == run->T)
+    if (start == run->stacks[stack].end_token)
         return FALSE;
     if (start < offsets[first]) /* more of the same sequence */
         first--;
     else
         while (offsets[first + 1] == start)
             first++;
-    gsize last = first + 1, end = MIN(offsets[last], start + PIECE);
-    while (end == offsets[last] && last < run->job->n_sequences && start == offsets[first] &&
+    gboolean whole = run->job->n_encoded > 0 && stack == 0;
+    gsize last = first + 1, end = whole ? offsets[last] : MIN(offsets[last], start + PIECE);
+    while (end == offsets[last] && last < run->stacks[stack].end && start == offsets[first] &&
            offsets[last + 1] - start <= PIECE)
         end = offsets[++last];
-    *piece = (MoePiece){first, last, start, end - start, run->past + start - offsets[first]};
+    *piece = (MoePiece){first, last, start, end - start, run->past + start - offsets[first], stack};
     return TRUE;
 }
 
@@ -134,7 +169,10 @@ static void plan_memory(MoeRun *run)
 {
     const MoeForward *job = run->job;
     const MoeModelShape *s = run->shape;
-    run->group = MIN(PIECE, run->T);
+    run->group = 1;
+    for (int stack = 0; stack < 2; stack++)
+        for (MoePiece piece = before_first(run, stack); next_piece(run, &piece);)
+            run->group = MAX(run->group, piece.n);
     gsize budget = job->scratch_bytes > 0 ? job->scratch_bytes : 512 << 20;
     gsize per_pair = (gsize)(2 * s->hidden_size + s->moe_intermediate_size) * sizeof(float);
     gsize per_token = per_pair * (gsize)s->num_experts_per_tok;
@@ -168,9 +206,14 @@ static MoeAttentionWidths widest(const MoeRun *run, gsize *out_width)
 /* The most keys that a piece needs beside each other. */
 static gsize most_keys(const MoeRun *run)
 {
-    gsize most = 1;
-    for (MoePiece piece = {0}; next_piece(run, &piece);)
-        most = MAX(most, piece.past + piece.n);
+    const gsize *offsets = run->job->offsets;
+    gsize most = 1, back = run->job->n_encoded;
+    for (int stack = 0; stack < 2; stack++)
+        for (MoePiece piece = before_first(run, stack); next_piece(run, &piece);) {
+            most = MAX(most, piece.past + piece.n);
+            if (stack == 1) /* and across */
+                most = MAX(most, offsets[piece.last - back] - offsets[piece.first - back]);
+        }
     return most;
 }
 
@@ -201,7 +244,7 @@ static void allocate(MoeRun *run)
     run->hidden = floats(run->job->want_hidden ? T : run->chunk, H);
     run->experts = moe_scratch(T * K * sizeof(uint16_t));
     run->routed = floats(T, K);
-    run->offsets = moe_scratch((E + 1) * sizeof(uint32_t));
+    run->offsets = moe_scratch((E + 2) * sizeof(uint32_t));
     run->slots = moe_scratch(pairs * sizeof(uint32_t));
     run->rows = floats(pairs, H);
     run->middle = floats(1, MAX(pairs * F, run->chunk * dense));
@@ -209,6 +252,11 @@ static void allocate(MoeRun *run)
     run->sum = floats(run->chunk, H);
     if (run->config->parts > 1)
         run->shortcut = floats(T, H);
+    if (run->config->expert_capacity > 0) {
+        run->dropped = moe_scratch(T * K);
+        run->counts = moe_scratch(E * sizeof(uint32_t));
+        run->kept = moe_scratch(pairs * sizeof(uint16_t));
+    }
 }
 
 static void release(MoeRun *run)
@@ -226,6 +274,9 @@ static void release(MoeRun *run)
     free(run->experts);
     free(run->offsets);
     free(run->slots);
+    free(run->dropped);
+    free(run->counts);
+    free(run->kept);
 }
 
 static void fill_tables(MoeRun *run, gsize positions)
@@ -237,6 +288,19 @@ static void fill_tables(MoeRun *run, gsize positions)
         run->cos[i] = floats(sets * positions, half);
         run->sin[i] = floats(sets * positions, half);
         moe_rope_fill(rope, positions, run->cos[i], run->sin[i]);
+    }
+}
+
+static void fill_relative(MoeRun *run)
+{
+    gsize heads = (gsize)run->shape->num_attention_heads, far = (gsize)run->config->relative_far;
+    for (int i = 0; i < 2; i++) {
+        if (run->ends.relative[i] == NULL)
+            continue;
+        run->relative[i] = floats(heads, 2 * far + 1);
+        moe_relative_bias(heads, (size_t)run->config->relative_buckets, far,
+                          run->shape->encoder_layers > 0 && i == 0, run->ends.relative[i],
+                          run->relative[i]);
     }
 }
 
@@ -275,48 +339,75 @@ static void embed(MoeRun *run)
         moe_scale(run->T * H, (float)run->config->embedding_multiplier, run->x);
 }
 
+/* How many tokens times blocks there are before block @layer. */
+static double work_before(const MoeRun *run, int layer)
+{
+    double work = 0;
+    for (int l = 0; l < layer; l++) {
+        int stack = moe_model_stack(run->shape, l);
+        work += (double)(run->stacks[stack].end_token - run->stacks[stack].first_token);
+    }
+    return work;
+}
+
 static gboolean run_part(MoeRun *run, int layer, int part, GError **error)
 {
     const MoeForward *job = run->job;
     const MoeBlock *block = &run->blocks[layer];
-    double T = (double)run->T, parts = block->n_parts;
-    double done = ((double)layer + part / parts) * T;
-    double total = T * (double)run->shape->num_hidden_layers;
+    const int stack = moe_model_stack(run->shape, layer);
+    const gsize begin = run->stacks[stack].first_token, end = run->stacks[stack].end_token;
+    double T = (double)(end - begin), parts = block->n_parts;
+    double done = work_before(run, layer) + part / parts * T;
+    double total = work_before(run, (int)run->shape->num_hidden_layers);
     const MoeKeys *keys = run->cache != NULL ? &run->cache[2 * layer + part] : &run->keys;
-    for (MoePiece piece = {0}; next_piece(run, &piece);) {
+    for (MoePiece piece = before_first(run, stack); next_piece(run, &piece);) {
         moe_run_attention(run, &block->parts[part].attention, keys, &piece);
-        gsize end = piece.start + piece.n;
-        moe_progress_update(job->progress, done + (double)end / (2 * parts), total);
+        if (block->parts[part].cross.o.data != NULL)
+            moe_run_cross(run, &block->parts[part].cross, keys, &piece);
+        double here = (double)(piece.start + piece.n - begin);
+        moe_progress_update(job->progress, done + here / (2 * parts), total);
     }
-    for (gsize start = 0; start < run->T; start += run->chunk) {
-        if (!moe_run_ffn(run, block, part, start, MIN(run->chunk, run->T - start), layer, error))
+    for (gsize start = begin; start < end; start += run->chunk) {
+        if (!moe_run_ffn(run, block, part, start, MIN(run->chunk, end - start), layer, error))
             return FALSE;
-        moe_progress_update(job->progress, done + (T + (double)start) / (2 * parts), total);
+        moe_progress_update(job->progress, done + (T + (double)(start - begin)) / (2 * parts),
+                            total);
     }
     return TRUE;
 }
 
-static gboolean run_block(MoeRun *run, int layer, GError **error)
+static gboolean report(const MoeRun *run, int layer, GError **error)
 {
     const MoeForward *job = run->job;
+    const int stack = moe_model_stack(run->shape, layer);
+    const gsize first = run->stacks[stack].first_token, K = (gsize)run->shape->num_experts_per_tok;
+    const MoeRouting routing = {
+        .layer = layer,
+        .first_token = first,
+        .n_tokens = run->stacks[stack].end_token - first,
+        .experts = run->experts + first * K,
+        .weights = run->routed + first * K,
+        .hidden = job->want_hidden ? run->hidden + first * (gsize)run->shape->hidden_size : NULL,
+        .logits = job->want_logits ? run->logits + first * (gsize)run->shape->num_experts : NULL,
+        .dropped = run->dropped != NULL ? run->dropped + first * K : NULL,
+    };
+    return job->routing == NULL || job->routing(job->user, &routing, error);
+}
+
+static gboolean run_block(MoeRun *run, int layer, GError **error)
+{
     const MoeBlock *block = &run->blocks[layer];
     gboolean good = run->checked || check_block(run, block, error);
     moe_run_lap(run, MOE_STAGE_CHECK);
     for (int part = 0; part < block->n_parts && good; part++)
         good = run_part(run, layer, part, error);
+    if (good && layer + 1 == run->shape->encoder_layers)
+        moe_run_norm(run, &run->ends.encoder_norm, run->stacks[0].end_token, run->x, run->x);
     if (!good || block->experts == NULL)
         return good;
     if (block->n_parts > 1)
         moe_add_scaled(run->T * (gsize)run->shape->hidden_size, 1, run->shortcut, run->x);
-    const MoeRouting routing = {
-        .layer = layer,
-        .n_tokens = run->T,
-        .experts = run->experts,
-        .weights = run->routed,
-        .hidden = job->want_hidden ? run->hidden : NULL,
-        .logits = job->want_logits ? run->logits : NULL,
-    };
-    return job->routing == NULL || job->routing(job->user, &routing, error);
+    return report(run, layer, error);
 }
 
 static gboolean run_head(MoeRun *run, GError **error)
@@ -351,6 +442,7 @@ gboolean moe_run_open(MoeRun *run, const MoeModel *model, MoeWeights *weights, g
     if (!bind(run, error))
         return FALSE;
     fill_tables(run, positions);
+    fill_relative(run);
     return TRUE;
 }
 
@@ -359,6 +451,7 @@ void moe_run_close(MoeRun *run)
     for (int i = 0; i < 2; i++) {
         free(run->cos[i]);
         free(run->sin[i]);
+        free(run->relative[i]);
     }
     for (int l = 0; run->blocks != NULL && l < run->shape->num_hidden_layers; l++)
         g_free(run->blocks[l].experts);
@@ -372,6 +465,7 @@ gboolean moe_run_batch(MoeRun *run, const MoeForward *job, GError **error)
     run->lap_us = g_get_monotonic_time();
     if (!check_batch(job, run->T, error))
         return FALSE;
+    plan_stacks(run);
     plan_memory(run);
     allocate(run);
     embed(run);

@@ -28,14 +28,16 @@ typedef enum {
 
 const char *moe_stage_name(MoeStage stage);
 
-/* What the router of one block decided, for all T tokens of the batch; K = num_experts_per_tok. */
+/* What the router of one block decided, for the T = n_tokens tokens of the batch that the block runs
+ * over: all, or those of an encoder or a decoder; K = num_experts_per_tok. */
 typedef struct {
-    int layer;               /* index of the block */
-    gsize n_tokens;          /* T */
+    int layer; /* index of the block */
+    gsize first_token, n_tokens;
     const uint16_t *experts; /* [T, K] */
     const float *weights;    /* [T, K] */
     const float *hidden;     /* [T, hidden_size]: what the router saw; NULL unless wanted */
     const float *logits;     /* [T, num_experts], before softmax; NULL unless wanted */
+    const uint8_t *dropped;  /* [T, K]: 1 where capacity refused the pair; NULL: nothing can drop */
 } MoeRouting;
 
 /* Called after each block with experts; the arrays are valid during the call.
@@ -48,6 +50,9 @@ typedef struct {
     const guint32 *ids; /* [T] */
     gsize n_sequences;
     const gsize *offsets; /* [n_sequences + 1]: sequence s is ids[offsets[s] ... offsets[s + 1]) */
+    gsize
+        n_encoded; /* the first half of the sequences is what an encoder reads; sequence n_encoded +
+                        s is what the decoder reads behind sequence s. 0: there is no encoder */
     MoeRoutingFunc routing;
     void *user;
     gboolean want_hidden, want_logits; /* in MoeRouting */
@@ -59,7 +64,7 @@ typedef struct {
     MoeProgress *progress; /* told tokens times blocks */
 } MoeForward;
 
-/* Runs the batch. Errors: MOE_ERROR_INPUT (an id outside the vocabulary, tensors missing,
+/* Runs the batch. Errors: MOE_ERROR_INPUT (sequences that do not pair, an id outside the vocabulary, tensors missing,
  * superfluous or of another shape, weights or router logits that are not finite), or what routing()
  * set. */
 gboolean moe_forward(const MoeForward *job, GError **error) G_GNUC_WARN_UNUSED_RESULT;

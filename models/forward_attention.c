@@ -150,10 +150,36 @@ static void prepare_mla(MoeRun *run, const MoeAttention *a, gsize start, gsize n
     moe_run_lap(run, MOE_STAGE_ROPE);
 }
 
+/* x += residual_scale * post_norm(o out + o_bias) for @n tokens; @out is overwritten. */
+static void add_output(MoeRun *run, const MoeAttention *a, gsize n, float *out, float *x)
+{
+    gboolean plain = a->post_norm.weight == NULL && a->o_bias == NULL;
+    if (plain && !(run->config->residual_multiplier < 1 || run->config->residual_multiplier > 1)) {
+        moe_linear_add(n, out, &a->o, x);
+        moe_run_lap(run, MOE_STAGE_PROJECTIONS);
+        return;
+    }
+    project_with_bias(n, out, &a->o, a->o_bias, run->q);
+    moe_run_lap(run, MOE_STAGE_PROJECTIONS);
+    moe_run_add(run, &a->post_norm, n, run->q, x);
+    moe_run_lap(run, MOE_STAGE_NORM);
+}
+
+/* Where the sequences of a piece begin in it. */
+static size_t *offsets_of(const MoeRun *run, const MoePiece *piece)
+{
+    gsize n_sequences = piece->last - piece->first;
+    size_t *offsets = g_new(size_t, n_sequences + 1);
+    for (gsize i = 0; i < n_sequences; i++)
+        offsets[i] = i == 0 ? 0 : run->job->offsets[piece->first + i] - piece->start;
+    offsets[n_sequences] = piece->n;
+    return offsets;
+}
+
 void moe_run_attention(MoeRun *run, const MoeAttention *a, const MoeKeys *keys,
                        const MoePiece *piece)
 {
-    gsize start = piece->start, n = piece->n, n_sequences = piece->last - piece->first;
+    gsize start = piece->start, n = piece->n;
     gsize H = (gsize)run->shape->hidden_size;
     MoeAttentionWidths widths = moe_attention_widths(a, run->config);
     MoeAttentionShape shape = a->shape;
@@ -165,21 +191,37 @@ void moe_run_attention(MoeRun *run, const MoeAttention *a, const MoeKeys *keys,
         prepare_mla(run, a, start, n, run->normed, &to);
     else
         prepare_gqa(run, a, start, n, run->normed, &to);
-    g_autofree size_t *offsets = g_new(size_t, n_sequences + 1);
-    for (gsize i = 0; i < n_sequences; i++)
-        offsets[i] = i == 0 ? 0 : run->job->offsets[piece->first + i] - start;
-    offsets[n_sequences] = n;
+    g_autofree size_t *offsets = offsets_of(run, piece);
     shape.past = piece->past;
+    shape.keys = run->job->n_encoded > 0 && piece->stack == 0 ? offsets : NULL;
+    shape.bias = run->relative[piece->stack];
+    shape.far = (size_t)run->config->relative_far;
+    moe_attention_causal(piece->last - piece->first, offsets, &shape, run->q, keys->k, keys->v,
+                         run->normed);
+    moe_run_lap(run, MOE_STAGE_ATTENTION);
+    add_output(run, a, n, run->normed, x);
+}
+
+void moe_run_cross(MoeRun *run, const MoeAttention *a, const MoeKeys *keys, const MoePiece *piece)
+{
+    const gsize *of = run->job->offsets + piece->first - run->job->n_encoded;
+    gsize H = (gsize)run->shape->hidden_size, n = piece->n;
+    gsize n_sequences = piece->last - piece->first, n_keys = of[n_sequences] - of[0];
+    float *x = run->x + piece->start * H;
+    const float *encoded = run->x + of[0] * H;
+    moe_run_norm(run, &a->norm, n, x, run->normed);
+    moe_run_lap(run, MOE_STAGE_NORM);
+    project_with_bias(n, run->normed, &a->q, a->q_bias, run->q);
+    project_with_bias(n_keys, encoded, &a->k, a->k_bias, keys->k);
+    project_with_bias(n_keys, encoded, &a->v, a->v_bias, keys->v);
+    moe_run_lap(run, MOE_STAGE_PROJECTIONS);
+    g_autofree size_t *offsets = offsets_of(run, piece);
+    g_autofree size_t *key_offsets = g_new(size_t, n_sequences + 1);
+    for (gsize i = 0; i <= n_sequences; i++)
+        key_offsets[i] = of[i] - of[0];
+    MoeAttentionShape shape = a->shape;
+    shape.keys = key_offsets;
     moe_attention_causal(n_sequences, offsets, &shape, run->q, keys->k, keys->v, run->normed);
     moe_run_lap(run, MOE_STAGE_ATTENTION);
-    gboolean plain = a->post_norm.weight == NULL && a->o_bias == NULL;
-    if (plain && !(run->config->residual_multiplier < 1 || run->config->residual_multiplier > 1)) {
-        moe_linear_add(n, run->normed, &a->o, x);
-        moe_run_lap(run, MOE_STAGE_PROJECTIONS);
-        return;
-    }
-    project_with_bias(n, run->normed, &a->o, a->o_bias, run->q);
-    moe_run_lap(run, MOE_STAGE_PROJECTIONS);
-    moe_run_add(run, &a->post_norm, n, run->q, x);
-    moe_run_lap(run, MOE_STAGE_NORM);
+    add_output(run, a, n, run->normed, x);
 }

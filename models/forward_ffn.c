@@ -42,8 +42,23 @@ static gboolean route(MoeRun *run, const MoeBlock *block, gsize start, gsize n, 
                         " are not finite: the activations overflow",
                         layer, start + bad / E);
     moe_gate(n, E, K, logits, &block->gate, run->experts + start * K, run->routed + start * K);
+    if (block->capacity > 0)
+        moe_gate_capacity(n, E, K, (size_t)block->capacity, run->positions + start,
+                          run->experts + start * K, run->counts, run->dropped + start * K);
     moe_run_lap(run, MOE_STAGE_GATE);
     return TRUE;
+}
+
+/* The experts of the tokens [start, start + n), those that capacity dropped in one of their own. */
+static const uint16_t *kept_experts(MoeRun *run, gsize start, gsize n)
+{
+    gsize E = (gsize)run->shape->num_experts, K = (gsize)run->shape->num_experts_per_tok;
+    const uint16_t *experts = run->experts + start * K;
+    if (run->dropped == NULL)
+        return experts;
+    for (gsize p = 0; p < n * K; p++)
+        run->kept[p] = run->dropped[start * K + p] != 0 ? (uint16_t)E : experts[p];
+    return run->kept;
 }
 
 /* y += the sum of weights * expert(h), or of expert(weights * h), for @n tokens. */
@@ -54,15 +69,17 @@ static void run_experts(MoeRun *run, const MoeBlock *block, gsize start, gsize n
     gsize H = (gsize)s->hidden_size, E = (gsize)s->num_experts, K = (gsize)s->num_experts_per_tok;
     gsize computed = (gsize)(s->num_experts - s->identity_experts);
     const float *weights = run->routed + start * K;
-    moe_permute_plan(n, K, E, run->experts + start * K, run->offsets, run->slots);
+    gsize bins = E + (run->dropped != NULL ? 1 : 0);
+    moe_permute_plan(n, K, bins, kept_experts(run, start, n), run->offsets, run->slots);
     moe_permute_rows(n, K, H, h, run->slots, run->rows);
     if (run->model->family->weighs_input)
         moe_scale_rows(n, K, H, run->slots, weights, run->rows);
     moe_run_lap(run, MOE_STAGE_PERMUTE);
     moe_experts_swiglu(computed, H, (gsize)s->moe_intermediate_size, block->experts, run->offsets,
                        run->rows, run->middle, run->rows_out);
-    gsize first = run->offsets[computed] * H;
-    memcpy(run->rows_out + first, run->rows + first, (n * K * H - first) * sizeof(float));
+    gsize first = run->offsets[computed] * H, end = run->offsets[E] * H;
+    memcpy(run->rows_out + first, run->rows + first, (end - first) * sizeof(float));
+    memset(run->rows_out + end, 0, (n * K * H - end) * sizeof(float));
     moe_run_lap(run, MOE_STAGE_EXPERTS);
     moe_combine_rows(n, K, H, run->rows_out, run->slots,
                      run->model->family->weighs_input ? NULL : weights, y);

@@ -18,6 +18,7 @@ typedef struct {
     gsize first, last; /* the sequences [first, last) */
     gsize start, n;    /* the tokens [start, start + n) of the batch */
     gsize past;
+    int stack;
 } MoePiece;
 
 /* Letters as in kernels/gate.h. What a model has for all its batches: */
@@ -30,24 +31,32 @@ typedef struct {
     MoeBlock *blocks;
     float *cos[2], *sin[2]; /* tables of [table] positions; [0] and [1]: as config->ropes */
     gsize table;
-    gboolean checked; /* the weights are known to be finite */
-    MoeKeys *cache;   /* [blocks, 2]: of the one sequence that a session runs; or NULL */
-    gsize past;       /* tokens of it that the batch comes behind */
+    gboolean checked;   /* the weights are known to be finite */
+    MoeKeys *cache;     /* [blocks, 2]: of the one sequence that a session runs; or NULL */
+    gsize past;         /* tokens of it that the batch comes behind */
+    float *relative[2]; /* the shape.bias of encoder's and decoder's own attentions; or NULL */
     /* And for one: */
     const MoeForward *job;
     gsize T;
-    float *x;                        /* [T, H] */
-    uint32_t *positions;             /* [T], of each token in its sequence */
-    uint32_t *rope_rows[2];          /* [T], of each token in the tables */
-    gsize group, chunk;              /* most tokens at a time in attention and in the experts */
-    float *normed, *q, *wide;        /* [group, .]; wide: MLA's latents */
-    MoeKeys keys;                    /* of one attention at a time, without a cache */
-    float *logits;                   /* [chunk, E], or [T, E] when wanted */
-    float *hidden;                   /* [chunk, H], or [T, H] when wanted */
-    uint16_t *experts;               /* [T, K] */
-    float *routed;                   /* [T, K], their weights */
-    uint32_t *offsets, *slots;       /* [E + 1], [chunk, K] */
+    struct {
+        gsize first, end;             /* its sequences */
+        gsize first_token, end_token; /* and theirs */
+    } stacks[2];               /* of encoder and decoder; without an encoder, the first alone */
+    float *x;                  /* [T, H] */
+    uint32_t *positions;       /* [T], of each token in its sequence */
+    uint32_t *rope_rows[2];    /* [T], of each token in the tables */
+    gsize group, chunk;        /* most tokens at a time in attention and in the experts */
+    float *normed, *q, *wide;  /* [group, .]; wide: MLA's latents */
+    MoeKeys keys;              /* of one attention at a time, without a cache */
+    float *logits;             /* [chunk, E], or [T, E] when wanted */
+    float *hidden;             /* [chunk, H], or [T, H] when wanted */
+    uint16_t *experts;         /* [T, K] */
+    float *routed;             /* [T, K], their weights */
+    uint32_t *offsets, *slots; /* [E + 1], [chunk, K] */
     float *rows, *middle, *rows_out; /* [chunk * K, .] */
+    uint8_t *dropped;                /* [T, K]: what capacity refused; NULL without one */
+    uint32_t *counts;                /* [E], of moe_gate_capacity() */
+    uint16_t *kept;                  /* [chunk, K]: experts, or num_experts for what is dropped */
     float *sum;                      /* [chunk, H]: an FFN's output that is not added as it is */
     float *shortcut;                 /* [T, H]: the experts' output until the end of the block */
     gint64 lap_us;
@@ -74,6 +83,10 @@ void moe_run_add(const MoeRun *run, const MoeNorm *post_norm, gsize n, float *y,
 /* Attention of a piece of the batch, whose keys and values go into @keys: run->x += ... */
 void moe_run_attention(MoeRun *run, const MoeAttention *attention, const MoeKeys *keys,
                        const MoePiece *piece);
+
+/* The same across, to the encoder's final states of the sequences that pair with the piece's. */
+void moe_run_cross(MoeRun *run, const MoeAttention *attention, const MoeKeys *keys,
+                   const MoePiece *piece);
 
 /* Floats per token that its buffers and keys need. */
 typedef struct {

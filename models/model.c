@@ -40,6 +40,8 @@ const MoeField moe_model_fields[] = {
     {"hidden_size", MOE_FIELD_INT, SHAPE(hidden_size), WIDTH, .doc = "width of a token's state"},
     {"num_hidden_layers", MOE_FIELD_INT, SHAPE(num_hidden_layers), .min = 1, .max = 4096,
      .doc = "blocks"},
+    {"encoder_layers", MOE_FIELD_INT, SHAPE(encoder_layers), "0", .max = 4095,
+     .doc = "how many of them, at the start, are an encoder"},
     {"vocab_size", MOE_FIELD_INT, SHAPE(vocab_size), .min = 1, .max = 1 << 24, .doc = "tokens"},
     {"attention", MOE_FIELD_CHOICE, SHAPE(attention), "gqa", .choices = attention_names,
      .doc = "grouped-query or latent attention"},
@@ -73,6 +75,8 @@ const MoeField moe_model_fields[] = {
      .doc = "dense blocks before the first with experts"},
     {"intermediate_size", MOE_FIELD_INT, SHAPE(intermediate_size), "", WIDTH,
      .doc = "width of their FFN"},
+    {"ffn_matrices", MOE_FIELD_INT, SHAPE(ffn_matrices), "3", .min = 2, .max = 3,
+     .doc = "of each FFN; 2: without a gate"},
     {"max_position_embeddings", MOE_FIELD_INT, SHAPE(max_position_embeddings), .min = 1,
      .max = 1 << 30, .doc = "context, tokens"},
     {"tie_word_embeddings", MOE_FIELD_BOOL, SHAPE(tie_word_embeddings), "false",
@@ -88,6 +92,11 @@ gboolean moe_model_has_experts(const MoeModelShape *s, gint64 layer)
 {
     return layer >= s->first_k_dense_replace &&
            (s->dense_blocks[layer / 64] >> layer % 64 & 1) == 0;
+}
+
+int moe_model_stack(const MoeModelShape *s, gint64 layer)
+{
+    return s->encoder_layers > 0 && layer >= s->encoder_layers ? 1 : 0;
 }
 
 gint64 moe_model_moe_layers_before(const MoeModelShape *s, gint64 end)
@@ -129,13 +138,16 @@ static double count_parameters(const MoeModelShape *s, gint64 experts)
 {
     double hidden = (double)s->hidden_size, n_moe = (double)moe_model_moe_layers(s);
     double parts = (double)MAX(s->attentions_per_block, 1);
-    double blocks = (double)s->num_hidden_layers * parts * attention_parameters(s);
+    double crossing =
+        s->encoder_layers > 0 ? (double)(s->num_hidden_layers - s->encoder_layers) : 0;
+    double matrices = s->ffn_matrices > 0 ? (double)s->ffn_matrices : 3;
+    double blocks = ((double)s->num_hidden_layers * parts + crossing) * attention_parameters(s);
     double n_dense =
         parts > 1 ? (double)s->num_hidden_layers * parts : (double)s->num_hidden_layers - n_moe;
-    double dense = n_dense * 3 * hidden * (double)s->intermediate_size;
+    double dense = n_dense * matrices * hidden * (double)s->intermediate_size;
     double router = hidden * (double)s->num_experts;
-    double shared = 3 * hidden * (double)s->shared_expert_intermediate_size;
-    double routed = (double)experts * 3 * hidden * (double)s->moe_intermediate_size;
+    double shared = matrices * hidden * (double)s->shared_expert_intermediate_size;
+    double routed = (double)experts * matrices * hidden * (double)s->moe_intermediate_size;
     return blocks + dense + n_moe * (router + shared + routed) + (double)s->vocab_size * hidden;
 }
 
@@ -200,6 +212,13 @@ gboolean moe_model_shape_check(const MoeModelShape *s, GError **error)
                         "first_k_dense_replace %" G_GINT64_FORMAT
                         " leaves no block with experts; num_hidden_layers is %" G_GINT64_FORMAT,
                         s->first_k_dense_replace, s->num_hidden_layers);
+    if (s->encoder_layers >= s->num_hidden_layers)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "encoder_layers %" G_GINT64_FORMAT
+                        " leaves no decoder; num_hidden_layers is %" G_GINT64_FORMAT,
+                        s->encoder_layers, s->num_hidden_layers);
+    if (s->encoder_layers > 0 && s->attention != MOE_ATTENTION_GQA)
+        return moe_fail(error, MOE_ERROR_INPUT, "encoder_layers goes with attention gqa only");
     if (moe_model_moe_layers(s) == 0)
         return moe_fail(error, MOE_ERROR_INPUT, "no block has experts");
     if (moe_model_moe_layers(s) < s->num_hidden_layers && s->intermediate_size < 1)

@@ -19,7 +19,9 @@ typedef enum {
 /* Shapes under the names that config.json files use; widths count elements. */
 typedef struct {
     gint64 hidden_size, num_hidden_layers, vocab_size;
-    int attention; /* MoeAttentionKind */
+    gint64 encoder_layers; /* the first so many blocks are an encoder's, and those behind them a
+                              decoder's, which also attend to what the encoder made; 0: no encoder */
+    int attention;         /* MoeAttentionKind */
     gint64 num_attention_heads;
     gint64 num_key_value_heads, head_dim; /* GQA */
     gint64 q_lora_rank, kv_lora_rank;     /* MLA; q_lora_rank 0: queries are not compressed */
@@ -32,6 +34,7 @@ typedef struct {
     gint64 first_k_dense_replace;            /* blocks at the start that have a dense FFN instead */
     guint64 dense_blocks[64];                /* bit l % 64 of word l / 64: block l is dense too */
     gint64 intermediate_size;                /* width of that dense FFN */
+    gint64 ffn_matrices;                     /* of each FFN: 2 without a gate; 0: 3 */
     gint64 max_position_embeddings;
     gboolean tie_word_embeddings;
     int dtype; /* MoeDtype of the stored weights */
@@ -72,8 +75,11 @@ gboolean moe_model_shape_check(const MoeModelShape *shape, GError **error);
 gint64 moe_model_parameters(const MoeModelShape *shape);
 gint64 moe_model_active_parameters(const MoeModelShape *shape);
 
-/* Parameters of the attention of one block, norms left out. */
+/* Parameters of one attention, norms left out. */
 gint64 moe_model_attention_parameters(const MoeModelShape *shape);
+
+/* The stack that runs block @layer: 0, or 1 where the model has an encoder and this is the decoder's. */
+int moe_model_stack(const MoeModelShape *shape, gint64 layer);
 
 /* Whether block @layer has experts; how many have, of those before @end. */
 gboolean moe_model_has_experts(const MoeModelShape *shape, gint64 layer);

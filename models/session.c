@@ -50,6 +50,13 @@ static void allocate_cache(MoeSession *session)
 MoeSession *moe_session_new(const MoeModel *model, MoeWeights *weights, gsize capacity,
                             GError **error)
 {
+    if (model->shape.encoder_layers > 0) {
+        moe_fail(error, MOE_ERROR_INPUT,
+                 "%s: has an encoder and a decoder; only models without an encoder go on from "
+                 "token to token here",
+                 model->name);
+        return NULL;
+    }
     g_autoptr(MoeSession) session = g_new0(MoeSession, 1);
     session->capacity = capacity;
     session->ids = g_array_new(FALSE, FALSE, sizeof(guint32));

@@ -6,9 +6,10 @@
 
 #include <math.h>
 
-static void assignment_free(gpointer data)
+void moe_assignment_free(MoeAssignment *assignment)
 {
-    MoeAssignment *assignment = data;
+    if (assignment == NULL)
+        return;
     g_free(assignment->first);
     g_free(assignment->tokens);
     g_free(assignment);
@@ -150,13 +151,17 @@ static gboolean split_sequences(const MoeScenario *s, GPtrArray *steps, GError *
 
 /* --- decode ---------------------------------------------------------------------------------- */
 
-/* The first tokens of runs of @length tokens within one sequence, in the order of the header. */
+/* The first tokens of runs of @length tokens within one sequence, in the order of the header; behind
+ * an encoder only decoders write. */
 static GArray *list_runs(const MoeTrace *trace, gint64 length)
 {
     g_autoptr(GArray) ends = g_array_new(FALSE, FALSE, sizeof(gint64));   /* behind each sequence */
     g_autoptr(GArray) starts = g_array_new(FALSE, FALSE, sizeof(gint64)); /* of each sequence */
+    int writes = trace->encoder_layers > 0 ? 1 : 0;
     for (gint64 t = 0; t < trace->n_tokens; t++) {
         gint64 end = t + 1;
+        if (moe_trace_token_stack(trace, t) != writes)
+            continue;
         if (t == 0 || trace->sequence[t] != trace->sequence[t - 1])
             g_array_append_val(starts, t);
         if (end == trace->n_tokens || trace->sequence[end] != trace->sequence[t])
@@ -208,7 +213,8 @@ static gboolean decode(const MoeScenario *s, GPtrArray *steps, GError **error)
 
 GPtrArray *moe_assignments_new(const MoeScenario *scenario, GError **error)
 {
-    g_autoptr(GPtrArray) steps = g_ptr_array_new_with_free_func(assignment_free);
+    g_autoptr(GPtrArray) steps =
+        g_ptr_array_new_with_free_func((GDestroyNotify)moe_assignment_free);
     gboolean good;
     if (scenario->file.phase.kind == MOE_STEP_DECODE)
         good = decode(scenario, steps, error);
@@ -219,19 +225,59 @@ GPtrArray *moe_assignments_new(const MoeScenario *scenario, GError **error)
     return good ? g_steal_pointer(&steps) : NULL;
 }
 
+MoeAssignment *moe_assignment_of_stack(const MoeAssignment *assignment, const MoeTrace *trace,
+                                       int stack)
+{
+    gint64 n = 0, R = assignment->n_ranks;
+    MoeAssignment *out = assignment_new(R, assignment->first[R]);
+    for (gint64 r = 0; r < R; r++) {
+        out->first[r] = n;
+        for (gint64 i = assignment->first[r]; i < assignment->first[r + 1]; i++)
+            if (moe_trace_token_stack(trace, assignment->tokens[i]) == stack)
+                out->tokens[n++] = assignment->tokens[i];
+    }
+    out->first[R] = n;
+    return out;
+}
+
+/* The length of the sequence around @token. */
+static gint64 sequence_length(const MoeTrace *trace, gint64 token)
+{
+    while (token + 1 < trace->n_tokens && trace->sequence[token + 1] == trace->sequence[token])
+        token++;
+    return (gint64)trace->position[token] + 1;
+}
+
+/* The length of the sequence before that of @token; 0 where it is not there. */
+static gint64 length_before(const MoeTrace *trace, gint64 token)
+{
+    guint32 sequence = trace->sequence[token];
+    while (token >= 0 && trace->sequence[token] == sequence)
+        token--;
+    return token >= 0 && trace->sequence[token] + 1 == sequence ? (gint64)trace->position[token] + 1
+                                                                : 0;
+}
+
 MoeContext moe_assignment_context(const MoeAssignment *assignment, const MoeTrace *trace,
-                                  gint64 rank, gint64 context)
+                                  gint64 rank, MoeSees sees, gint64 context)
 {
     MoeContext c = {0};
+    gboolean begins = TRUE;
+    double length = 0; /* of what a token sees of other sequences or behind it */
     for (gint64 i = assignment->first[rank]; i < assignment->first[rank + 1]; i++) {
         gint64 token = assignment->tokens[i];
-        double keys = context > 0 ? (double)context : (double)trace->position[token] + 1;
+        if (begins && sees != MOE_SEES_BEFORE)
+            length = (double)(sees == MOE_SEES_ALL ? sequence_length(trace, token)
+                                                   : length_before(trace, token));
+        double before = context > 0 ? (double)context : (double)trace->position[token] + 1;
+        double keys = sees == MOE_SEES_BEFORE ? before : length;
         gboolean last = i + 1 == assignment->first[rank + 1] ||
                         assignment->tokens[i + 1] != token + 1 ||
                         trace->sequence[assignment->tokens[i + 1]] != trace->sequence[token];
         c.tokens++;
         c.pairs += keys;
         c.keys += last ? keys : 0;
+        begins = last;
     }
     return c;
 }

@@ -30,10 +30,23 @@ typedef struct {
 GPtrArray *moe_assignments_new(const MoeScenario *scenario,
                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* What the tokens of @rank attend to; @context: fixed keys per token, 0: their position in the
- * trace. */
+/* The tokens of @assignment that one stack of an encoder and a decoder works on, each at its home.
+ * Free with moe_assignment_free(). */
+MoeAssignment *moe_assignment_of_stack(const MoeAssignment *assignment, const MoeTrace *trace,
+                                       int stack);
+void moe_assignment_free(MoeAssignment *assignment);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeAssignment, moe_assignment_free)
+
+typedef enum {
+    MOE_SEES_BEFORE, /* a token sees what is before it, as in a decoder */
+    MOE_SEES_ALL,    /* all of its sequence, as in an encoder */
+    MOE_SEES_ACROSS, /* all that the encoder read for its sequence, the one before it in the trace */
+} MoeSees;
+
+/* What the tokens of @rank attend to; @context: fixed keys per token before it, 0: their position in
+ * the trace. */
 MoeContext moe_assignment_context(const MoeAssignment *assignment, const MoeTrace *trace,
-                                  gint64 rank, gint64 context);
+                                  gint64 rank, MoeSees sees, gint64 context);
 
 /* Sequences that @rank works on. */
 gint64 moe_assignment_sequences(const MoeAssignment *assignment, const MoeTrace *trace,

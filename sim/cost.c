@@ -50,6 +50,12 @@ static double gqa(const MoeCost *cost, const MoeContext *c)
     return projections + core + product(cost, T, q, H, 0);
 }
 
+/* What goes into an FFN's activation: gate and up, or up alone. */
+static double widths_in(const MoeModelShape *s)
+{
+    return s->ffn_matrices == 2 ? 1 : 2;
+}
+
 static double mla(const MoeCost *cost, const MoeContext *c)
 {
     const MoeModelShape *s = cost->shape;
@@ -85,6 +91,19 @@ double moe_cost_attention(const MoeCost *cost, const MoeContext *context)
     return cost->shape->attention == MOE_ATTENTION_MLA ? mla(cost, context) : gqa(cost, context);
 }
 
+double moe_cost_cross(const MoeCost *cost, const MoeContext *c)
+{
+    const MoeModelShape *s = cost->shape;
+    double T = (double)c->tokens, H = (double)s->hidden_size, a = activation_bytes(cost);
+    double q = (double)(s->num_attention_heads * s->head_dim);
+    double kv = (double)(s->num_key_value_heads * s->head_dim);
+    if (c->tokens == 0)
+        return 0;
+    double keys = cost->decode ? 0 : product(cost, c->keys, H, 2 * kv, 0);
+    double core = moe_cost_kernel(cost, 4 * c->pairs * q, 2 * T * q * a + 2 * c->keys * kv * a);
+    return product(cost, T, H, q, 2 * T * H * a) + keys + core + product(cost, T, q, H, 0);
+}
+
 double moe_cost_router(const MoeCost *cost, gint64 tokens)
 {
     const MoeModelShape *s = cost->shape;
@@ -99,14 +118,14 @@ double moe_cost_experts(const MoeCost *cost, const gint64 *tokens, gint64 n)
     const MoeModelShape *s = cost->shape;
     double H = (double)s->hidden_size, F = (double)s->moe_intermediate_size,
            a = activation_bytes(cost);
-    double w = moe_type_bytes(cost->type), seconds = 0;
+    double w = moe_type_bytes(cost->type), seconds = 0, in = widths_in(s);
     for (gint64 e = 0; e < n; e++) {
         double T = (double)tokens[e];
         if (tokens[e] == 0)
             continue;
         /* Arriving rows are permuted (read and written), then gate and up; the activation is fused.
          */
-        seconds += roofline(cost, 4 * T * H * F, 2 * H * F * w + T * (3 * H + 2 * F) * a);
+        seconds += roofline(cost, 2 * in * T * H * F, in * H * F * w + T * (3 * H + in * F) * a);
         seconds += roofline(cost, 2 * T * H * F, H * F * w + T * (F + H) * a);
     }
     return seconds > 0 ? seconds + 2 * cost->gpu->launch : 0;
@@ -117,7 +136,7 @@ double moe_cost_ffn(const MoeCost *cost, gint64 tokens, gint64 width)
     double T = (double)tokens, H = (double)cost->shape->hidden_size, F = (double)width;
     if (tokens == 0 || width == 0)
         return 0;
-    return product(cost, T, H, 2 * F, 0) + product(cost, T, F, H, 0);
+    return product(cost, T, H, widths_in(cost->shape) * F, 0) + product(cost, T, F, H, 0);
 }
 
 double moe_cost_combine(const MoeCost *cost, gint64 tokens, gint64 copies)
@@ -137,7 +156,7 @@ double moe_cost_head(const MoeCost *cost, gint64 rows)
 double moe_cost_weights(const MoeCost *cost, gint64 n_ranks)
 {
     const MoeModelShape *s = cost->shape;
-    double routed = (double)(moe_model_moe_layers(s) * s->num_experts) * 3 *
+    double routed = (double)(moe_model_moe_layers(s) * s->num_experts) * (widths_in(s) + 1) *
                     (double)s->hidden_size * (double)s->moe_intermediate_size;
     double all = (double)moe_model_parameters(s);
     return (all - routed + routed / (double)n_ranks) * moe_type_bytes(cost->type);

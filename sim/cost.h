@@ -45,6 +45,10 @@ double moe_cost_kernel(const MoeCost *cost, double flop, double bytes);
  * pairs FLOP over (r + d_rope) keys values, r = kv_lora_rank. Seconds; 0 without tokens. */
 double moe_cost_attention(const MoeCost *cost, const MoeContext *context);
 
+/* Cross attention of a block behind an encoder: GQA whose keys and values are projected from
+ * context->keys states of the encoder, in prefill alone. */
+double moe_cost_cross(const MoeCost *cost, const MoeContext *context);
+
 /* Router of one block: 2 T H E FLOP. */
 double moe_cost_router(const MoeCost *cost, gint64 tokens);
 
@@ -53,7 +57,7 @@ double moe_cost_router(const MoeCost *cost, gint64 tokens);
  * weights. */
 double moe_cost_experts(const MoeCost *cost, const gint64 *tokens, gint64 n);
 
-/* A dense SwiGLU FFN of @width: shared experts, dense blocks. 6 T H F FLOP. */
+/* A dense FFN of @width: shared experts, dense blocks. 6 T H F FLOP, without a gate 4. */
 double moe_cost_ffn(const MoeCost *cost, gint64 tokens, gint64 width);
 
 /* Adding up the @copies results that come back for @tokens tokens: memory traffic alone. */

@@ -151,7 +151,7 @@ static gboolean check_all_blocks(const MoeSafetensors *file, const char *title, 
 typedef struct {
     guint32 *ids;
     gsize *offsets;
-    gsize n_sequences;
+    gsize n_sequences, n_encoded;
 } Batch;
 
 /* What a run is compared with, and where the rows go. */
@@ -160,17 +160,20 @@ typedef struct {
     const MoeSafetensors *file;
     const MoeModelShape *shape;
     const Batch *batch;
-    gsize n_tokens;
     GPtrArray *checks;
     /* Tokens that saw one whose tie was decided otherwise, in the block before or further up: what
      * the reference has of them is of another course of things. */
-    guint8 *apart; /* [n_tokens] */
+    guint8 *apart; /* [tokens of the batch] */
 } Comparison;
 
-static const MoeTensor *find(const Comparison *c, int layer, const char *name)
+/* The tensor @name of block @layer; of an encoder and a decoder, each counts its own. */
+static char *full_name(const Comparison *c, int layer, const char *name)
 {
-    g_autofree char *full = g_strdup_printf("layers.%d.%s", layer, name);
-    return moe_safetensors_find(c->file, full);
+    static const char *const stacks[] = {"encoder.", "decoder."};
+    int stack = moe_model_stack(c->shape, layer);
+    gboolean encodes = c->shape->encoder_layers > 0;
+    return g_strdup_printf("%slayers.%d.%s", encodes ? stacks[stack] : "",
+                           layer - (stack == 1 ? (int)c->shape->encoder_layers : 0), name);
 }
 
 /* A tensor of @n integers of any width, as gint64; NULL with MOE_ERROR_INPUT. */
@@ -209,10 +212,11 @@ static gint64 *integers(const MoeTensor *tensor, const char *where, const char *
     return out;
 }
 
-/* Rows of tokens behind a tie are left out. @tokens: which tokens the rows are of; NULL: all. */
+/* Rows of tokens behind a tie are left out. @tokens: which tokens the rows are of; NULL: those from
+ * @first on. */
 static gboolean compare_floats(const Comparison *c, const MoeTensor *expected, const char *name,
-                               const float *ours, gint64 rows, gint64 cols, const gsize *tokens,
-                               GError **error)
+                               const float *ours, gint64 rows, gint64 cols, gsize first,
+                               const gsize *tokens, GError **error)
 {
     const gint64 dims[] = {rows, cols};
     if (!moe_tensor_check(expected, moe_safetensors_path(c->file), name, 1U << MOE_ST_F32, 2, dims,
@@ -222,7 +226,7 @@ static gboolean compare_floats(const Comparison *c, const MoeTensor *expected, c
     double worst = 0, largest = 0;
     gint64 compared = 0;
     for (gint64 r = 0; r < rows; r++) {
-        gboolean apart = c->apart[tokens != NULL ? tokens[r] : (gsize)r] != 0;
+        gboolean apart = c->apart[tokens != NULL ? tokens[r] : first + (gsize)r] != 0;
         compared += apart ? 0 : 1;
         for (gint64 i = r * cols; i < (r + 1) * cols; i++) {
             double difference = apart ? 0 : fabs((double)ours[i] - theirs[i]);
@@ -269,13 +273,19 @@ static double weight_of(const MoeRouting *routing, gint64 k, gsize token, gint64
     return NAN;
 }
 
-/* From @token on, its sequence goes another way than the reference's. */
+/* From @token on, its sequence goes another way than the reference's; in an encoder all of it, and
+ * what the decoder reads behind it. */
 static void set_apart(const Comparison *c, gsize token)
 {
-    gsize s = 0;
-    while (c->batch->offsets[s + 1] <= token)
+    const gsize *offsets = c->batch->offsets;
+    gsize s = 0, n_encoded = c->batch->n_encoded;
+    while (offsets[s + 1] <= token)
         s++;
-    memset(c->apart + token, 1, c->batch->offsets[s + 1] - token);
+    gsize from = s < n_encoded ? offsets[s] : token;
+    memset(c->apart + from, 1, offsets[s + 1] - from);
+    if (s < n_encoded)
+        memset(c->apart + offsets[n_encoded + s], 1,
+               offsets[n_encoded + s + 1] - offsets[n_encoded + s]);
 }
 
 static void compare_experts(const Comparison *c, const MoeRouting *routing, const gint64 *experts,
@@ -286,9 +296,9 @@ static void compare_experts(const Comparison *c, const MoeRouting *routing, cons
     g_autoptr(GArray) ties = g_array_new(FALSE, FALSE, sizeof(gsize));
     guint differ = 0;
     double worst = 0, largest = 1; /* DeepSeek-V2 multiplies its weights by 16 */
-    for (gsize t = 0; t < c->n_tokens; t++) {
+    for (gsize t = 0; t < routing->n_tokens; t++) {
         gboolean same = TRUE;
-        if (c->apart[t] != 0)
+        if (c->apart[routing->first_token + t] != 0)
             continue;
         double worst_here = 0;
         for (gint64 j = 0; j < k; j++) {
@@ -306,75 +316,125 @@ static void compare_experts(const Comparison *c, const MoeRouting *routing, cons
             differ++;
     }
     for (guint i = 0; i < ties->len; i++)
-        set_apart(c, g_array_index(ties, gsize, i));
-    g_autofree char *sets = g_strdup_printf("%s: layers.%d.experts", c->title, routing->layer);
-    g_autofree char *what = g_strdup_printf("%s: layers.%d.weights", c->title, routing->layer);
+        set_apart(c, routing->first_token + g_array_index(ties, gsize, i));
+    g_autofree char *sets_name = full_name(c, routing->layer, "experts");
+    g_autofree char *weights_name = full_name(c, routing->layer, "weights");
+    g_autofree char *sets = g_strdup_printf("%s: %s", c->title, sets_name);
+    g_autofree char *what = g_strdup_printf("%s: %s", c->title, weights_name);
     moe_checks_add(c->checks, sets, differ, 0,
-                   "of %" G_GSIZE_FORMAT " sets differ; %u more at ties", c->n_tokens, ties->len);
+                   "of %" G_GSIZE_FORMAT " sets differ; %u more at ties", routing->n_tokens,
+                   ties->len);
     moe_checks_add(c->checks, what, worst / largest, 1e-5, "of the largest weight, or of 1");
+}
+
+/* What capacity refused; a reference that says nothing drops nothing. */
+static gboolean compare_dropped(const Comparison *c, const MoeRouting *routing, GError **error)
+{
+    g_autofree char *name = full_name(c, routing->layer, "dropped");
+    const MoeTensor *theirs = moe_safetensors_find(c->file, name);
+    const gint64 dims[] = {(gint64)routing->n_tokens, c->shape->num_experts_per_tok};
+    if (theirs == NULL && routing->dropped == NULL)
+        return TRUE;
+    if (theirs != NULL && !moe_tensor_check(theirs, moe_safetensors_path(c->file), name,
+                                            1U << MOE_ST_U8, 2, dims, error))
+        return FALSE;
+    guint differ = 0, n = 0;
+    for (gint64 p = 0; p < dims[0] * dims[1]; p++) {
+        gboolean ours = routing->dropped != NULL && routing->dropped[p] != 0;
+        if (c->apart[routing->first_token + (gsize)(p / dims[1])] != 0)
+            continue;
+        n += ours ? 1 : 0;
+        differ += ours != (theirs != NULL && ((const guint8 *)theirs->data)[p] != 0) ? 1 : 0;
+    }
+    g_autofree char *what = g_strdup_printf("%s: %s", c->title, name);
+    moe_checks_add(c->checks, what, differ, 0, "of %" G_GINT64_FORMAT " pairs differ; %u dropped",
+                   dims[0] * dims[1], n);
+    return TRUE;
 }
 
 static gboolean compare_layer(void *user, const MoeRouting *routing, GError **error)
 {
     const Comparison *c = user;
     const char *where = moe_safetensors_path(c->file);
-    gint64 T = (gint64)c->n_tokens, k = c->shape->num_experts_per_tok;
-    const MoeTensor *hidden = find(c, routing->layer, "hidden");
-    const MoeTensor *logits = find(c, routing->layer, "router_logits");
-    const MoeTensor *weights = find(c, routing->layer, "weights");
-    g_autofree char *hidden_name = g_strdup_printf("layers.%d.hidden", routing->layer);
-    g_autofree char *logits_name = g_strdup_printf("layers.%d.router_logits", routing->layer);
-    g_autofree char *weights_name = g_strdup_printf("layers.%d.weights", routing->layer);
-    g_autofree char *experts_name = g_strdup_printf("layers.%d.experts", routing->layer);
+    gint64 T = (gint64)routing->n_tokens, k = c->shape->num_experts_per_tok;
+    g_autofree char *hidden_name = full_name(c, routing->layer, "hidden");
+    g_autofree char *logits_name = full_name(c, routing->layer, "router_logits");
+    g_autofree char *weights_name = full_name(c, routing->layer, "weights");
+    g_autofree char *experts_name = full_name(c, routing->layer, "experts");
+    const MoeTensor *hidden = moe_safetensors_find(c->file, hidden_name);
+    const MoeTensor *logits = moe_safetensors_find(c->file, logits_name);
+    const MoeTensor *weights = moe_safetensors_find(c->file, weights_name);
+    gsize first = routing->first_token;
     if (hidden != NULL && !compare_floats(c, hidden, hidden_name, routing->hidden, T,
-                                          c->shape->hidden_size, NULL, error))
+                                          c->shape->hidden_size, first, NULL, error))
         return FALSE;
-    if (!compare_floats(c, logits, logits_name, routing->logits, T, c->shape->num_experts, NULL,
-                        error))
+    if (!compare_floats(c, logits, logits_name, routing->logits, T, c->shape->num_experts, first,
+                        NULL, error))
         return FALSE;
     const gint64 dims[] = {T, k};
     if (!moe_tensor_check(weights, where, weights_name, 1U << MOE_ST_F32, 2, dims, error))
         return FALSE;
     g_autofree gint64 *experts =
-        integers(find(c, routing->layer, "experts"), where, experts_name, T * k, error);
+        integers(moe_safetensors_find(c->file, experts_name), where, experts_name, T * k, error);
     if (experts == NULL)
         return FALSE;
     compare_experts(c, routing, experts, weights->data, logits->data);
-    return TRUE;
+    return compare_dropped(c, routing, error);
 }
 
-static gboolean read_batch(const MoeSafetensors *file, Batch *batch, GError **error)
+/* Appends the sequences of @prefix tokens.id and sequences.offsets to @ids and @ends. */
+static gboolean read_sequences(const MoeSafetensors *file, const char *prefix, GArray *ids,
+                               GArray *ends, GError **error)
 {
     const char *where = moe_safetensors_path(file);
-    const MoeTensor *ids = moe_safetensors_find(file, "tokens.id");
-    const MoeTensor *offsets = moe_safetensors_find(file, "sequences.offsets");
+    g_autofree char *ids_name = g_strconcat(prefix, "tokens.id", NULL);
+    g_autofree char *offsets_name = g_strconcat(prefix, "sequences.offsets", NULL);
+    const MoeTensor *tokens = moe_safetensors_find(file, ids_name);
+    const MoeTensor *offsets = moe_safetensors_find(file, offsets_name);
     g_autofree gint64 *id =
-        integers(ids, where, "tokens.id", ids != NULL ? ids->n_elements : 0, error);
+        integers(tokens, where, ids_name, tokens != NULL ? tokens->n_elements : 0, error);
     g_autofree gint64 *offset = id != NULL
-                                    ? integers(offsets, where, "sequences.offsets",
+                                    ? integers(offsets, where, offsets_name,
                                                offsets != NULL ? offsets->n_elements : 0, error)
                                     : NULL;
     if (offset == NULL)
         return FALSE;
-    gint64 n = offsets->n_elements - 1;
-    gboolean good = n >= 1 && offset[0] == 0 && offset[n] == ids->n_elements;
+    gint64 n = offsets->n_elements - 1, n_ids = tokens->n_elements;
+    gboolean good = n >= 1 && offset[0] == 0 && offset[n] == n_ids;
     for (gint64 s = 0; s < n && good; s++)
         good = offset[s] <= offset[s + 1];
-    for (gint64 t = 0; t < ids->n_elements && good; t++)
+    for (gint64 t = 0; t < n_ids && good; t++)
         good = id[t] >= 0 && id[t] <= G_MAXUINT32;
     if (!good)
-        return moe_fail(
-            error, MOE_ERROR_INPUT,
-            "%s: sequences.offsets must rise from 0 to the number of tokens, and ids be "
-            "positive",
-            where);
-    batch->n_sequences = (gsize)n;
-    batch->ids = g_new(guint32, ids->n_elements + 1);
-    batch->offsets = g_new(gsize, n + 1);
-    for (gint64 t = 0; t < ids->n_elements; t++)
-        batch->ids[t] = (guint32)id[t];
-    for (gint64 s = 0; s <= n; s++)
-        batch->offsets[s] = (gsize)offset[s];
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: %s must rise from 0 to the number of tokens, and ids be positive",
+                        where, offsets_name);
+    gsize first = ids->len;
+    for (gint64 t = 0; t < n_ids; t++) {
+        guint32 one = (guint32)id[t];
+        g_array_append_val(ids, one);
+    }
+    for (gint64 s = 1; s <= n; s++) {
+        gsize end = first + (gsize)offset[s];
+        g_array_append_val(ends, end);
+    }
+    return TRUE;
+}
+
+static gboolean read_batch(const MoeSafetensors *file, gboolean encodes, Batch *batch,
+                           GError **error)
+{
+    g_autoptr(GArray) ids = g_array_new(FALSE, TRUE, sizeof(guint32));
+    g_autoptr(GArray) offsets = g_array_new(FALSE, TRUE, sizeof(gsize));
+    g_array_set_size(offsets, 1);
+    if (!read_sequences(file, "", ids, offsets, error))
+        return FALSE;
+    batch->n_encoded = encodes ? offsets->len - 1 : 0;
+    if (encodes && !read_sequences(file, "decoder.", ids, offsets, error))
+        return FALSE;
+    batch->n_sequences = offsets->len - 1;
+    batch->ids = (guint32 *)(void *)g_array_free(g_steal_pointer(&ids), FALSE);
+    batch->offsets = (gsize *)(void *)g_array_free(g_steal_pointer(&offsets), FALSE);
     return TRUE;
 }
 
@@ -414,7 +474,7 @@ static GArray *head_tokens(const MoeSafetensors *file, const Batch *batch,
         step = 16;
     }
     if (*logits_out != NULL)
-        for (gsize s = 0; s < batch->n_sequences; s++)
+        for (gsize s = batch->n_encoded; s < batch->n_sequences; s++)
             for (gsize t = batch->offsets[s]; t < batch->offsets[s + 1]; t += step)
                 g_array_append_val(tokens, t);
     return tokens;
@@ -435,6 +495,7 @@ static gboolean run_model(Comparison *c, const MoeModel *model, const Batch *bat
         .ids = batch->ids,
         .n_sequences = batch->n_sequences,
         .offsets = batch->offsets,
+        .n_encoded = batch->n_encoded,
         .routing = compare_layer,
         .user = c,
         .want_hidden = TRUE,
@@ -447,7 +508,7 @@ static gboolean run_model(Comparison *c, const MoeModel *model, const Batch *bat
     if (!moe_forward(&job, error))
         return FALSE;
     return logits == NULL ||
-           compare_floats(c, logits, logits->name, head, tokens->len, model->shape.vocab_size,
+           compare_floats(c, logits, logits->name, head, tokens->len, model->shape.vocab_size, 0,
                           (const gsize *)(void *)tokens->data, error);
 }
 
@@ -490,11 +551,10 @@ static gboolean check_model(const char *folder, const char *title, const char *n
         return moe_fail(error, MOE_ERROR_INPUT,
                         "%s: has shapes but no weights; give a model folder", model->path);
     Batch batch = {0};
-    gboolean good = read_batch(file, &batch, error);
+    gboolean good = read_batch(file, model->shape.encoder_layers > 0, &batch, error);
     if (good) {
-        gsize T = batch.offsets[batch.n_sequences];
-        g_autofree guint8 *apart = g_new0(guint8, T + 1);
-        Comparison c = {title, file, &model->shape, &batch, T, checks, apart};
+        g_autofree guint8 *apart = g_new0(guint8, batch.offsets[batch.n_sequences] + 1);
+        Comparison c = {title, file, &model->shape, &batch, checks, apart};
         good = (texts == NULL || check_texts(&c, texts, model, &batch, error)) &&
                run_model(&c, model, &batch, progress, error);
     }

@@ -161,21 +161,41 @@ static gboolean lower_transfers(Lowering *w, const MoeAssignment *assignment)
     return TRUE;
 }
 
-static gboolean lower_step(Lowering *w, const MoeAssignment *assignment)
+static void lower_attention(Lowering *w, const MoeAssignment *assignment, gint64 layer)
+{
+    const MoeScenario *s = w->scenario;
+    const MoeModelShape *shape = w->out->cost.shape;
+    int stack = moe_model_stack(shape, layer);
+    MoeSees sees = shape->encoder_layers > 0 && stack == 0 ? MOE_SEES_ALL : MOE_SEES_BEFORE;
+    for (gint64 r = 0; r < s->n_ranks; r++) {
+        const MoeCost *cost = &w->costs[r];
+        MoeContext context = moe_assignment_context(assignment, s->trace, r, sees,
+                                                    cost->decode ? s->file.phase.context : 0);
+        double seconds = moe_cost_attention(cost, &context);
+        if (stack == 1) {
+            context = moe_assignment_context(assignment, s->trace, r, MOE_SEES_ACROSS, 0);
+            seconds += moe_cost_cross(cost, &context);
+        }
+        moe_programs_compute(w->out->programs, r, MOE_PHASE_ATTENTION, seconds);
+    }
+}
+
+/* A block works on the tokens of its stack alone. */
+static gboolean lower_step(Lowering *w, const MoeAssignment *whole)
 {
     const MoeScenario *s = w->scenario;
     const MoeCost *costs = w->costs;
     const MoeModelShape *shape = w->out->cost.shape;
     MoePrograms *programs = w->out->programs;
     gint64 R = programs->n_ranks;
+    gboolean encodes = shape->encoder_layers > 0;
+    g_autoptr(MoeAssignment) encoder = encodes ? moe_assignment_of_stack(whole, s->trace, 0) : NULL;
+    g_autoptr(MoeAssignment) decoder = encodes ? moe_assignment_of_stack(whole, s->trace, 1) : NULL;
+    const MoeAssignment *const stacks[] = {encodes ? encoder : whole, decoder};
     for (gint64 layer = 0; layer < shape->num_hidden_layers; layer++) {
+        const MoeAssignment *assignment = stacks[moe_model_stack(shape, layer)];
         programs->layer = (int)layer;
-        for (gint64 r = 0; r < R; r++) {
-            MoeContext context = moe_assignment_context(
-                assignment, s->trace, r, costs[r].decode ? s->file.phase.context : 0);
-            moe_programs_compute(programs, r, MOE_PHASE_ATTENTION,
-                                 moe_cost_attention(&costs[r], &context));
-        }
+        lower_attention(w, assignment, layer);
         if (moe_model_has_experts(shape, layer)) {
             gint64 index = moe_model_moe_layers_before(shape, layer);
             if (!lower_experts(w, assignment, &s->trace->layers[index]))
@@ -190,9 +210,9 @@ static gboolean lower_step(Lowering *w, const MoeAssignment *assignment)
     }
     programs->layer = -1;
     for (gint64 r = 0; r < R; r++)
-        moe_programs_compute(
-            programs, r, MOE_PHASE_HEAD,
-            moe_cost_head(&costs[r], moe_assignment_sequences(assignment, s->trace, r)));
+        moe_programs_compute(programs, r, MOE_PHASE_HEAD,
+                             moe_cost_head(&costs[r], moe_assignment_sequences(
+                                                          stacks[encodes ? 1 : 0], s->trace, r)));
     return TRUE;
 }
 

@@ -6,6 +6,9 @@
  *   dense block:  attention | dense FFN
  *   at the end:   LM head (the last token of each sequence in prefill, every token in decode)
  *
+ * Of an encoder and a decoder, a block works on its stack's tokens; a decoder's attention includes
+ * the one across.
+ *
  * Phase transfer: dispatch | combine of every block with experts, nothing else.
  * A scenario with a collective is that collective alone.
  */

@@ -31,14 +31,27 @@ static char *list_gpus(const MoeScenario *s)
     return g_string_free(gpus, FALSE);
 }
 
+/* The tokens of the first step, in both stacks of an encoder and a decoder. */
+static gint64 tokens_per_step(const MoeRun *run)
+{
+    const GArray *loads = run->lowered->loads;
+    gboolean seen[2] = {FALSE, FALSE};
+    gint64 n = 0;
+    for (guint i = 0; i < loads->len; i++) {
+        const MoeBlockLoad *load = &g_array_index(loads, MoeBlockLoad, i);
+        int stack = moe_model_stack(&run->scenario->model->shape, load->layer);
+        for (gint64 r = 0; r < run->scenario->n_ranks && !seen[stack]; r++)
+            n += load->homes[r];
+        seen[stack] = TRUE;
+    }
+    return n;
+}
+
 static void add_head(const MoeRun *run, GString *text)
 {
     const MoeScenario *s = run->scenario;
     char tokens[MOE_UNITS_TEXT];
-    gint64 n = 0;
-    for (gint64 r = 0; r < s->n_ranks && run->lowered->loads->len > 0; r++)
-        n += g_array_index(run->lowered->loads, MoeBlockLoad, 0).homes[r];
-    moe_units_format_count(n, tokens);
+    moe_units_format_count(tokens_per_step(run), tokens);
     static const char *const kinds[] = {"prefill", "decode", "all-to-alls alone"};
     g_autofree char *name = moe_text_printable(s->file.name, FALSE);
     g_autofree char *gpus = list_gpus(s);

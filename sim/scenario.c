@@ -327,6 +327,9 @@ static gboolean check_match(const MoeScenario *s, GError **error)
         return fail_match(s, "experts", trace->n_experts, shape->num_experts, error);
     if (trace->top_k != shape->num_experts_per_tok)
         return fail_match(s, "experts per token", trace->top_k, shape->num_experts_per_tok, error);
+    if (trace->encoder_layers != shape->encoder_layers)
+        return fail_match(s, "blocks of an encoder", trace->encoder_layers, shape->encoder_layers,
+                          error);
     if (trace->n_layers != moe_model_moe_layers(shape))
         return fail_match(s, "blocks with experts", trace->n_layers, moe_model_moe_layers(shape),
                           error);

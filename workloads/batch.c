@@ -207,6 +207,42 @@ MoeBatch *moe_batch_encode(const MoeTokenizer *tokenizer, const char *const *tex
     return finish(&b, error);
 }
 
+MoeBatch *moe_batch_pair(const MoeBatch *text, const MoeBatch *target, gboolean cut, guint32 start,
+                         GError **error)
+{
+    const MoeBatch *read = target != NULL ? target : text;
+    gsize n = text->n_sequences, encoded = text->n_tokens;
+    if (read->n_sequences < n || (read->n_sequences > n && !cut)) {
+        moe_fail(error, MOE_ERROR_INPUT,
+                 "the text has %" G_GSIZE_FORMAT " sequences, its target %" G_GSIZE_FORMAT
+                 "; each needs one of its own",
+                 n, read->n_sequences);
+        return NULL;
+    }
+    MoeBatch *batch = g_new0(MoeBatch, 1);
+    batch->n_tokens = encoded + read->offsets[n];
+    batch->n_sequences = 2 * n;
+    batch->n_encoded = n;
+    batch->ids = g_new(guint32, batch->n_tokens);
+    batch->offsets = g_new(gsize, 2 * n + 1);
+    memcpy(batch->ids, text->ids, encoded * sizeof(guint32));
+    memcpy(batch->offsets, text->offsets, (n + 1) * sizeof(gsize));
+    for (gsize s = 0; s < n; s++) {
+        gsize from = read->offsets[s], length = read->offsets[s + 1] - from;
+        guint32 *to = batch->ids + encoded + from;
+        batch->offsets[n + s + 1] = encoded + from + length;
+        if (length == 0)
+            continue;
+        to[0] = start;
+        memcpy(to + 1, read->ids + from, (length - 1) * sizeof(guint32));
+    }
+    batch->description =
+        target != NULL
+            ? g_strdup_printf("%s; for the decoder: %s", text->description, target->description)
+            : g_strdup_printf("%s; for the decoder: the same", text->description);
+    return batch;
+}
+
 void moe_batch_free(MoeBatch *batch)
 {
     if (batch == NULL)

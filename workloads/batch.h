@@ -11,6 +11,7 @@ typedef struct {
     guint32 *ids;   /* [n_tokens] */
     gsize *offsets; /* [n_sequences + 1] */
     gsize n_tokens, n_sequences;
+    gsize n_encoded;   /* moe_batch_pair(): as in MoeForward; else 0 */
     char *description; /* of the sources: names, digests, lengths */
 } MoeBatch;
 
@@ -27,6 +28,14 @@ MoeBatch *moe_batch_read(const MoeTokenizer *tokenizer, const char *const *paths
 /* The same for the strings @texts, a sequence each, whole. */
 MoeBatch *moe_batch_encode(const MoeTokenizer *tokenizer, const char *const *texts,
                            gboolean special, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* What an encoder and a decoder read: the sequences of @text, then for each of them one for the
+ * decoder, which is taught with known text as T5 is: the token @start, then the sequence of @target
+ * of the same number but for its last token. @target NULL: @text again. More sequences than @text
+ * has are an error unless @cut. Both stay the caller's.
+ * Errors: MOE_ERROR_INPUT (numbers of sequences that differ); NULL then. */
+MoeBatch *moe_batch_pair(const MoeBatch *text, const MoeBatch *target, gboolean cut, guint32 start,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_batch_free(MoeBatch *batch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeBatch, moe_batch_free)
 

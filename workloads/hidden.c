@@ -259,6 +259,13 @@ static gboolean set_sequences(Run *run, GError **error)
 MoeTrace *moe_record_hidden(const MoeHidden *job, MoeProgress *progress, GError **error)
 {
     const MoeModelShape *shape = &job->model->shape;
+    if (shape->encoder_layers > 0) {
+        moe_fail(error, MOE_ERROR_INPUT,
+                 "%s: has an encoder and a decoder; hidden states are routed for models without an "
+                 "encoder",
+                 job->model->name);
+        return NULL;
+    }
     g_autoptr(MoeSafetensors) file = NULL;
     if (!g_file_test(job->states, G_FILE_TEST_IS_DIR)) {
         file = moe_safetensors_open(job->states, error);

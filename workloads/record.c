@@ -6,25 +6,69 @@
 
 typedef struct {
     MoeTrace *trace;
+    const MoeBatch *batch;
     int next; /* row of trace->layers */
 } Recorder;
+
+/* The sequence of the batch that is number @s in the trace, where those of an encoder and a decoder
+ * alternate. */
+static gsize in_batch(const MoeBatch *batch, gsize s)
+{
+    return batch->n_encoded == 0 ? s : s / 2 + (s % 2) * batch->n_encoded;
+}
+
+/* The pairs of a block that runs over some of the sequences. */
+static void keep_some(const Recorder *recorder, const MoeRouting *routing, guint16 *experts,
+                      float *weights, guint8 *dropped, guint32 *offsets)
+{
+    const MoeTrace *trace = recorder->trace;
+    const gsize *of = recorder->batch->offsets;
+    gsize K = (gsize)trace->top_k, token = 0, pair = 0;
+    for (gsize s = 0; s < recorder->batch->n_sequences; s++) {
+        gsize from = in_batch(recorder->batch, s), length = of[from + 1] - of[from];
+        gboolean runs = of[from] >= routing->first_token &&
+                        of[from + 1] <= routing->first_token + routing->n_tokens;
+        gsize first = runs ? (of[from] - routing->first_token) * K : 0;
+        for (gsize t = 0; t < length; t++)
+            offsets[token++] = (guint32)(pair + (runs ? t * K : 0));
+        if (!runs)
+            continue;
+        memcpy(experts + pair, routing->experts + first, length * K * sizeof(guint16));
+        memcpy(weights + pair, routing->weights + first, length * K * sizeof(float));
+        if (dropped != NULL)
+            memcpy(dropped + pair, routing->dropped + first, length * K);
+        pair += length * K;
+    }
+    offsets[token] = (guint32)pair;
+}
 
 static gboolean keep(void *user, const MoeRouting *routing, GError **error)
 {
     (void)error;
     Recorder *recorder = user;
     MoeTrace *trace = recorder->trace;
-    gsize pairs = (gsize)(trace->n_tokens * trace->top_k);
+    gsize pairs = routing->n_tokens * (gsize)trace->top_k;
     guint16 *experts = moe_trace_alloc(trace, pairs * sizeof(guint16));
     float *weights = moe_trace_alloc(trace, pairs * sizeof(float));
-    memcpy(experts, routing->experts, pairs * sizeof(guint16));
-    memcpy(weights, routing->weights, pairs * sizeof(float));
+    guint8 *dropped = routing->dropped != NULL ? moe_trace_alloc(trace, pairs) : NULL;
+    guint32 *offsets = NULL;
+    if (recorder->batch->n_encoded > 0) {
+        offsets = moe_trace_alloc(trace, (gsize)(trace->n_tokens + 1) * sizeof(guint32));
+        keep_some(recorder, routing, experts, weights, dropped, offsets);
+    } else {
+        memcpy(experts, routing->experts, pairs * sizeof(guint16));
+        memcpy(weights, routing->weights, pairs * sizeof(float));
+        if (dropped != NULL)
+            memcpy(dropped, routing->dropped, pairs);
+    }
     trace->layers[recorder->next++] = (MoeTraceLayer){
         .layer = routing->layer,
         .n_pairs = (gint64)pairs,
         .experts = experts,
         .weights = weights,
         .weights_dtype = MOE_F32,
+        .offsets = offsets,
+        .dropped = dropped,
     };
     return TRUE;
 }
@@ -42,6 +86,20 @@ static void set_tokens(MoeTrace *trace, const guint32 *from, const gsize *offset
     trace->ids = ids;
 }
 
+/* The same for a batch whose sequences are in another order in the trace. */
+static void set_batch(MoeTrace *trace, const MoeBatch *batch)
+{
+    g_autofree guint32 *ids = g_new(guint32, MAX(batch->n_tokens, 1));
+    g_autofree gsize *offsets = g_new0(gsize, batch->n_sequences + 1);
+    for (gsize s = 0; s < batch->n_sequences; s++) {
+        gsize from = in_batch(batch, s), first = batch->offsets[from];
+        gsize length = batch->offsets[from + 1] - first;
+        memcpy(ids + offsets[s], batch->ids + first, length * sizeof(guint32));
+        offsets[s + 1] = offsets[s] + length;
+    }
+    set_tokens(trace, ids, offsets, batch->n_sequences);
+}
+
 /* A trace without tokens and decisions yet. */
 static MoeTrace *new_trace(const MoeModel *model, const MoeWeights *weights, const char *workload,
                            GError **error)
@@ -56,6 +114,7 @@ static MoeTrace *new_trace(const MoeModel *model, const MoeWeights *weights, con
     trace->n_experts = shape->num_experts;
     trace->top_k = shape->num_experts_per_tok;
     trace->hidden_size = shape->hidden_size;
+    trace->encoder_layers = shape->encoder_layers;
     return trace;
 }
 
@@ -67,14 +126,15 @@ MoeTrace *moe_record(const MoeModel *model, const MoeBatch *batch, double *secon
         weights != NULL ? new_trace(model, weights, batch->description, error) : NULL;
     if (trace == NULL)
         return NULL;
-    set_tokens(trace, batch->ids, batch->offsets, batch->n_sequences);
-    Recorder recorder = {.trace = trace};
+    set_batch(trace, batch);
+    Recorder recorder = {.trace = trace, .batch = batch};
     const MoeForward job = {
         .model = model,
         .weights = weights,
         .ids = batch->ids,
         .n_sequences = batch->n_sequences,
         .offsets = batch->offsets,
+        .n_encoded = batch->n_encoded,
         .routing = keep,
         .user = &recorder,
         .seconds = seconds,

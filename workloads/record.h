@@ -9,7 +9,7 @@
 #include "workloads/batch.h"
 #include "workloads/trace.h"
 
-/* Runs @batch through @model and returns the trace, which the caller frees. One pass over known
+/* Runs @batch (of a model with an encoder: moe_batch_pair()) through @model and returns the trace, which the caller frees. One pass over known
  * text also gives the decisions that decoding it would make, since attention is causal.
  * @seconds: as MoeForward; may be NULL. Errors: MOE_ERROR_INPUT; NULL then. */
 MoeTrace *moe_record(const MoeModel *model, const MoeBatch *batch, double *seconds,

@@ -370,6 +370,31 @@ MoeTrace *moe_synth(const MoeSynth *synth, MoeProgress *progress, GError **error
     return g_steal_pointer(&trace);
 }
 
+/* Takes the pairs away that tokens of an encoder have in a decoder's blocks, and the other way. */
+static void split_stacks(MoeTrace *trace, gint64 encoder_layers)
+{
+    gsize K = (gsize)trace->top_k;
+    trace->encoder_layers = encoder_layers;
+    for (int l = 0; l < trace->n_layers; l++) {
+        MoeTraceLayer *layer = &trace->layers[l];
+        int stack = moe_trace_layer_stack(trace, layer->layer);
+        guint16 *experts = moe_trace_alloc(trace, (gsize)layer->n_pairs * sizeof(guint16));
+        guint32 *offsets = moe_trace_alloc(trace, (gsize)(trace->n_tokens + 1) * sizeof(guint32));
+        guint32 n = 0;
+        for (gint64 t = 0; t < trace->n_tokens; t++) {
+            offsets[t] = n;
+            if (moe_trace_token_stack(trace, t) != stack)
+                continue;
+            memcpy(experts + n, layer->experts + (gsize)t * K, K * sizeof(guint16));
+            n += (guint32)K;
+        }
+        offsets[trace->n_tokens] = n;
+        layer->n_pairs = n;
+        layer->experts = experts;
+        layer->offsets = offsets;
+    }
+}
+
 MoeTrace *moe_synth_for(MoeSynth *synth, const MoeModelShape *shape, MoeProgress *progress,
                         GError **error)
 {
@@ -381,5 +406,7 @@ MoeTrace *moe_synth_for(MoeSynth *synth, const MoeModelShape *shape, MoeProgress
     MoeTrace *trace = moe_synth(synth, progress, error);
     if (trace != NULL && placed)
         moe_trace_place(trace, shape);
+    if (trace != NULL && shape->encoder_layers > 0)
+        split_stacks(trace, shape->encoder_layers);
     return trace;
 }

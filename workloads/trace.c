@@ -122,8 +122,15 @@ static gboolean check_layer_experts(const MoeTrace *trace, const MoeTraceLayer *
     g_autofree gint64 *last_token = g_new(gint64, trace->n_experts);
     for (gint64 e = 0; e < trace->n_experts; e++)
         last_token[e] = -1;
+    int stack = moe_trace_layer_stack(trace, layer->layer);
     for (gint64 t = 0; t < trace->n_tokens; t++) {
         gint64 n, first = moe_trace_pairs(trace, layer, t, &n);
+        if (n > 0 && moe_trace_token_stack(trace, t) != stack)
+            return moe_fail(error, MOE_ERROR_INPUT,
+                            "block %d: token %" G_GINT64_FORMAT
+                            " is the %s's; it cannot have pairs in the %s's blocks",
+                            layer->layer, t, stack == 0 ? "decoder" : "encoder",
+                            stack == 0 ? "encoder" : "decoder");
         for (gint64 p = first; p < first + n; p++) {
             guint16 expert = layer->experts[p];
             if (expert >= trace->n_experts)
@@ -189,6 +196,8 @@ static gboolean check_tokens(const MoeTrace *trace, GError **error)
 
 gboolean moe_trace_check(const MoeTrace *trace, GError **error)
 {
+    if (trace->n_tokens > 0 && !check_tokens(trace, error))
+        return FALSE;
     if (trace->n_layers < 1 || trace->n_tokens < 1)
         return moe_fail(error, MOE_ERROR_INPUT,
                         "the trace is empty: %" G_GINT64_FORMAT " tokens, %d blocks",
@@ -205,7 +214,7 @@ gboolean moe_trace_check(const MoeTrace *trace, GError **error)
             !check_layer_experts(trace, layer, error) || !check_layer_weights(layer, error))
             return FALSE;
     }
-    return check_tokens(trace, error);
+    return TRUE;
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -343,7 +352,10 @@ static MoeTrace *read_trace(MoeSafetensors *file, GError **error)
     }
     if (!read_count(&r, "experts", 1, MOE_TRACE_MOST_EXPERTS, &trace->n_experts) ||
         !read_count(&r, "top_k", 1, MOE_TRACE_MOST_K, &trace->top_k) ||
-        !read_count(&r, "hidden_size", 0, 1 << 20, &trace->hidden_size) || !read_tokens(&r, trace))
+        !read_count(&r, "hidden_size", 0, 1 << 20, &trace->hidden_size) ||
+        (moe_safetensors_metadata(file, "encoder_layers") != NULL &&
+         !read_count(&r, "encoder_layers", 1, MOE_TRACE_MOST_LAYERS - 1, &trace->encoder_layers)) ||
+        !read_tokens(&r, trace))
         return NULL;
     for (guint l = 0; l < layers->len; l++) {
         trace->layers[l].layer = g_array_index(layers, int, l);
@@ -411,11 +423,29 @@ gboolean moe_trace_save(const MoeTrace *trace, const char *path, gboolean force,
     g_autofree char *experts = g_strdup_printf("%" G_GINT64_FORMAT, trace->n_experts);
     g_autofree char *top_k = g_strdup_printf("%" G_GINT64_FORMAT, trace->top_k);
     g_autofree char *hidden = g_strdup_printf("%" G_GINT64_FORMAT, trace->hidden_size);
+    g_autofree char *encoder = g_strdup_printf("%" G_GINT64_FORMAT, trace->encoder_layers);
     const char *const pairs[] = {
-        "format",        format,   "model",        trace->model, "weights",
-        trace->weights,  "router", trace->router,  "experts",    experts,
-        "top_k",         top_k,    "hidden_size",  hidden,       "workload",
-        trace->workload, "moesim", trace->version, NULL,
+        "format",
+        format,
+        "model",
+        trace->model,
+        "weights",
+        trace->weights,
+        "router",
+        trace->router,
+        "experts",
+        experts,
+        "top_k",
+        top_k,
+        "hidden_size",
+        hidden,
+        "workload",
+        trace->workload,
+        "moesim",
+        trace->version,
+        trace->encoder_layers > 0 ? "encoder_layers" : NULL,
+        encoder,
+        NULL,
     };
     gboolean good = moe_safetensors_write(
         path, force, (const MoeTensor *)(const void *)tensors->data, tensors->len, pairs, error);

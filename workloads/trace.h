@@ -15,6 +15,11 @@
  *   steps.offsets     u32 [steps + 1]     tokens of each step
  *
  * with the metadata format, model, weights, router, experts, top_k, hidden_size, workload, moesim.
+ *
+ * A model with an encoder and a decoder has both in one trace, and encoder_layers in the metadata:
+ * blocks below it are the encoder's, the others the decoder's. Sequences alternate: 2 i is what the
+ * encoder reads, 2 i + 1 what the decoder reads behind it. A token has pairs in its own stack's
+ * blocks alone, so layers.L.offsets is always there.
  */
 #ifndef MOE_WORKLOADS_TRACE_H
 #define MOE_WORKLOADS_TRACE_H
@@ -39,7 +44,8 @@ typedef struct {
     char *workload; /* what was routed, in words */
     char *version;  /* of the moesim that wrote the file */
     gint64 n_experts, top_k;
-    gint64 hidden_size; /* 0: unknown */
+    gint64 hidden_size;    /* 0: unknown */
+    gint64 encoder_layers; /* 0: no encoder */
     gint64 n_tokens, n_steps;
     int n_layers;            /* blocks with experts */
     MoeTraceLayer *layers;   /* [n_layers], by rising block */
@@ -75,7 +81,7 @@ void moe_trace_set_sequences(MoeTrace *trace, const gint64 *lengths, gsize n_seq
 void moe_trace_place(MoeTrace *trace, const MoeModelShape *shape);
 
 /* Checks everything that the layout promises: blocks in range and rising, experts known, distinct
- * within a token and at most top_k, weights finite and not negative, offsets and steps rising and complete,
+ * within a token and at most top_k, in the blocks of the token's stack alone, weights finite and not negative, offsets and steps rising and complete,
  * sequences in order with positions that rise. Errors: MOE_ERROR_INPUT with block and token. */
 gboolean moe_trace_check(const MoeTrace *trace, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
@@ -85,6 +91,18 @@ MoeTrace *moe_trace_load(const char *path, GError **error) G_GNUC_WARN_UNUSED_RE
 /* Writes atomically. Errors: MOE_ERROR_FAILED. */
 gboolean moe_trace_save(const MoeTrace *trace, const char *path, gboolean force,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Which stack works on @token, and which has the block @layer: 0, or 1 for a decoder behind an
+ * encoder. */
+static inline int moe_trace_token_stack(const MoeTrace *trace, gint64 token)
+{
+    return trace->encoder_layers > 0 ? (int)(trace->sequence[token] & 1) : 0;
+}
+
+static inline int moe_trace_layer_stack(const MoeTrace *trace, int layer)
+{
+    return trace->encoder_layers > 0 && layer >= trace->encoder_layers ? 1 : 0;
+}
 
 /* The pairs of @token in @layer: first index and number. */
 static inline gint64 moe_trace_pairs(const MoeTrace *trace, const MoeTraceLayer *layer,

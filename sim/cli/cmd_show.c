@@ -69,6 +69,10 @@ static gboolean show_model(const char *path, GString *text, GError **error)
     add_line(text, "hidden size", "%" G_GINT64_FORMAT, s->hidden_size);
     add_line(text, "blocks", "%" G_GINT64_FORMAT ", of them %" G_GINT64_FORMAT " dense",
              s->num_hidden_layers, s->num_hidden_layers - moe_model_moe_layers(s));
+    if (s->encoder_layers > 0)
+        add_line(text, "stacks",
+                 "encoder of %" G_GINT64_FORMAT " blocks, decoder of %" G_GINT64_FORMAT,
+                 s->encoder_layers, s->num_hidden_layers - s->encoder_layers);
     add_attention(s, text);
     add_line(text, "experts",
              "%" G_GINT64_FORMAT " of width %" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT,
@@ -292,6 +296,10 @@ static gboolean show_trace(const char *path, GString *text, GError **error)
              moe_units_format_count(trace->n_tokens, tokens), sequences, sequences == 1 ? "" : "s",
              trace->n_steps, trace->n_steps == 1 ? "" : "s");
     add_line(text, "blocks", "%d, the first is %d", trace->n_layers, first->layer);
+    if (trace->encoder_layers > 0)
+        add_line(text, "stacks",
+                 "blocks below %" G_GINT64_FORMAT " an encoder's, which reads every other sequence",
+                 trace->encoder_layers);
     add_line(text, "experts", "%" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT "%s", trace->n_experts,
              trace->top_k, first->offsets != NULL ? " at most" : "");
     add_line(text, "pairs' weights", "%s",

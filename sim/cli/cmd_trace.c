@@ -12,7 +12,7 @@
 
 typedef struct {
     char *output, *synthetic, *hidden, *model, *router, *lengths;
-    char **set;
+    char **set, **target;
     int length, tokens, threads;
     gboolean no_special, force;
 } Options;
@@ -26,6 +26,7 @@ static void options_clear(Options *o)
     g_free(o->router);
     g_free(o->lengths);
     g_strfreev(o->set);
+    g_strfreev(o->target);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
@@ -76,30 +77,54 @@ static MoeTrace *synthesise(const MoeCli *cli, const Options *options, GError **
 
 /* --- real routing ---------------------------------------------------------------------------- */
 
-static MoeBatch *read_batch(const MoeCli *cli, const Options *options, const MoeModel *model,
-                            GError **error)
+static MoeBatch *read_texts(const Options *options, const MoeTokenizer *tokenizer, gint64 context,
+                            char *const *names, gsize most, GError **error)
 {
-    g_autoptr(MoeTokenizer) tokenizer = moe_model_tokenizer(model, error);
-    if (tokenizer == NULL)
-        return NULL;
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
-    for (int i = 1; i < cli->argc; i++) {
-        char *path = moe_preset_find(cli->argv[i], "workloads/presets", "", "text", NULL, error);
+    for (; *names != NULL; names++) {
+        char *path = moe_preset_find(*names, "workloads/presets", "", "text", NULL, error);
         if (path == NULL)
             return NULL;
         g_ptr_array_add(paths, path);
     }
     g_ptr_array_add(paths, NULL);
+    return moe_batch_read(tokenizer, (const char *const *)paths->pdata,
+                          options->length > 0 ? (gsize)options->length : (gsize)context, most,
+                          !options->no_special, error);
+}
+
+static MoeBatch *read_batch(const MoeCli *cli, const Options *options, const MoeModel *model,
+                            GError **error)
+{
     gint64 context = model->shape.max_position_embeddings;
+    gboolean encodes = model->shape.encoder_layers > 0;
     if (options->length > context) {
         moe_fail(error, MOE_ERROR_USAGE,
                  "--length: %d tokens are more than %s's context of %" G_GINT64_FORMAT,
                  options->length, model->name, context);
         return NULL;
     }
-    return moe_batch_read(tokenizer, (const char *const *)paths->pdata,
-                          options->length > 0 ? (gsize)options->length : (gsize)context,
-                          (gsize)options->tokens, !options->no_special, error);
+    if (options->target != NULL && !encodes) {
+        moe_fail(error, MOE_ERROR_USAGE, "--target: %s has no encoder; it reads one text",
+                 model->name);
+        return NULL;
+    }
+    g_autoptr(MoeTokenizer) tokenizer = moe_model_tokenizer(model, error);
+    if (tokenizer == NULL)
+        return NULL;
+    g_auto(GStrv) names = g_new0(char *, cli->argc);
+    for (int i = 1; i < cli->argc; i++)
+        names[i - 1] = g_strdup(cli->argv[i]);
+    g_autoptr(MoeBatch) text =
+        read_texts(options, tokenizer, context, names, (gsize)options->tokens, error);
+    if (text == NULL || !encodes)
+        return g_steal_pointer(&text);
+    g_autoptr(MoeBatch) target = NULL;
+    if (options->target != NULL &&
+        (target = read_texts(options, tokenizer, context, options->target, 0, error)) == NULL)
+        return NULL;
+    return moe_batch_pair(text, target, options->tokens > 0, moe_family_decoder_start(model),
+                          error);
 }
 
 static void print_speed(const MoeCli *cli, const MoeTrace *trace, double elapsed,
@@ -184,6 +209,9 @@ static gboolean check_options(const MoeCli *cli, const Options *o, GError **erro
                         "--synthetic takes no text; see moesim trace --help");
     if (o->synthetic == NULL && o->set != NULL)
         return moe_fail(error, MOE_ERROR_USAGE, "--set goes with --synthetic only");
+    if (o->target != NULL && (o->synthetic != NULL || o->hidden != NULL))
+        return moe_fail(error, MOE_ERROR_USAGE, "--target goes with a text, not with --%s",
+                        o->synthetic != NULL ? "synthetic" : "hidden");
     if (o->synthetic != NULL && (o->length > 0 || o->no_special))
         return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with a text, not with --synthetic%s",
                         o->length > 0 ? "length" : "no-special",
@@ -203,6 +231,8 @@ static gboolean run(MoeCli *cli, GError **error)
         {"tokens", 0, 0, G_OPTION_ARG_INT, &o.tokens, "Stop after N tokens (all)", "N"},
         {"no-special", 0, 0, G_OPTION_ARG_NONE, &o.no_special,
          "Leave out the tokenizer's special tokens", NULL},
+        {"target", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o.target,
+         "What the decoder of a model with an encoder reads (TEXT again)", "TEXT"},
         {"synthetic", 0, 0, G_OPTION_ARG_FILENAME, &o.synthetic,
          "Make routing up instead: balanced, uniform, zipf, ... (moesim show --keys synthetic)",
          "KIND"},
@@ -244,9 +274,11 @@ const MoeCommand moe_command_trace = {
     .name = "trace",
     .arguments = "MODEL TEXT...",
     .summary = "Route text through a model and record every decision",
-    .example = "moesim trace olmoe-tiny sample -o sample.safetensors\n"
-               "moesim trace --synthetic zipf --tokens 65536 --set exponent=1.2 olmoe-tiny -o "
-               "z.safetensors\n"
-               "moesim trace --hidden states --model olmoe-tiny --lengths 512,100 -o h.safetensors",
+    .example =
+        "moesim trace olmoe-tiny sample -o sample.safetensors\n"
+        "moesim trace --synthetic zipf --tokens 65536 --set exponent=1.2 olmoe-tiny -o "
+        "z.safetensors\n"
+        "moesim trace switch-base-8 questions.jsonl --target answers.jsonl -o qa.safetensors\n"
+        "moesim trace --hidden states --model olmoe-tiny --lengths 512,100 -o h.safetensors",
     .run = run,
 };

@@ -134,17 +134,17 @@ START_TEST(context_counts_keys)
     g_autoptr(MoeScenario) s =
         scenario("{synthetic: {kind: uniform, tokens: 80, sequence_length: 10}}", "");
     g_autoptr(GPtrArray) steps = steps_of(s);
-    MoeContext c = moe_assignment_context(steps->pdata[0], s->trace, 3, 0);
+    MoeContext c = moe_assignment_context(steps->pdata[0], s->trace, 3, MOE_SEES_BEFORE, 0);
     ck_assert_int_eq(c.tokens, 10);
     ck_assert(c.pairs == 55 && c.keys == 10); /* one whole sequence: 1 + 2 + ... + 10 */
-    c = moe_assignment_context(steps->pdata[0], s->trace, 3, 4096);
+    c = moe_assignment_context(steps->pdata[0], s->trace, 3, MOE_SEES_BEFORE, 4096);
     ck_assert(c.pairs == 10 * 4096);
     /* Decode takes the last tokens of each sequence: position 9, ten keys. */
     g_autoptr(MoeScenario) d =
         scenario("{synthetic: {kind: uniform, tokens: 80, sequence_length: 10}}",
                  "phase: {kind: decode, sequences_per_gpu: 1}");
     g_autoptr(GPtrArray) decode = steps_of(d);
-    c = moe_assignment_context(decode->pdata[0], d->trace, 5, 0);
+    c = moe_assignment_context(decode->pdata[0], d->trace, 5, MOE_SEES_BEFORE, 0);
     ck_assert(c.tokens == 1 && c.pairs == 10 && c.keys == 10);
 }
 END_TEST

@@ -4,6 +4,7 @@ unit_programs += \
 	tests/unit/check_alltoall \
 	tests/unit/check_collective \
 	tests/unit/check_cost \
+	tests/unit/check_encoder \
 	tests/unit/check_engine \
 	tests/unit/check_fabrics \
 	tests/unit/check_golden \
@@ -21,6 +22,8 @@ tests_unit_check_collective_CFLAGS = $(unit_cflags)
 tests_unit_check_collective_LDADD = $(unit_ldadd)
 tests_unit_check_cost_CFLAGS = $(unit_cflags)
 tests_unit_check_cost_LDADD = $(unit_ldadd)
+tests_unit_check_encoder_CFLAGS = $(unit_cflags)
+tests_unit_check_encoder_LDADD = $(unit_ldadd)
 tests_unit_check_engine_CFLAGS = $(unit_cflags)
 tests_unit_check_engine_LDADD = $(unit_ldadd)
 tests_unit_check_fabrics_CFLAGS = $(unit_cflags)
