@@ -22,14 +22,6 @@ const char *const *moe_operation_names(void)
     return names;
 }
 
-const char *const *moe_collective_kernels(void)
-{
-    static const char *names[MOE_ALL_TO_ALL + 1];
-    for (int i = 0; i < MOE_ALL_TO_ALL; i++)
-        names[i] = moe_operation_names()[i];
-    return names;
-}
-
 double moe_operation_bus_factor(MoeOperation operation, gint64 n_ranks)
 {
     double share = (double)(n_ranks - 1) / (double)n_ranks;
@@ -234,7 +226,11 @@ static gboolean lower_all_to_all(const MoeCollective *job, MoePrograms *programs
     for (gint64 i = 0; i < n * n; i++) {
         bytes[i] = border(&parts, (guint32)(i % n) + 1) - border(&parts, (guint32)(i % n));
     }
-    const MoeKernelCost cost = {.startup = job->startup, .message = job->message};
+    const MoeKernelCost cost = {
+        .startup = job->startup,
+        .message = job->message,
+        .token = isnan(job->rate) ? 0 : 1 / job->rate, /* what counts as a token is a byte here */
+    };
     return moe_alltoall_bytes(job->topology, job->algorithm, bytes, job->phase, &cost, programs,
                               error);
 }

@@ -27,10 +27,6 @@ typedef enum {
 /* "all-reduce", "all-gather", ... NULL-terminated. */
 const char *const *moe_operation_names(void);
 
-/* The operations that a topology's kernels may have constants of by name: all but the all-to-all,
- * whose kernels are called after their algorithms. NULL-terminated. */
-const char *const *moe_collective_kernels(void);
-
 /* What nccl-tests multiply bytes/time by to get the "bus bandwidth", which a ring's links would
  * carry: 2(N-1)/N, (N-1)/N or 1. */
 double moe_operation_bus_factor(MoeOperation operation, gint64 n_ranks);

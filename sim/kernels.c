@@ -27,8 +27,7 @@ struct MoeKernels {
 };
 
 /* Who names kernels. */
-static const char *const *(*const name_lists[])(void) = {moe_alltoall_names,
-                                                         moe_collective_kernels};
+static const char *const *(*const name_lists[])(void) = {moe_alltoall_names, moe_operation_names};
 
 #define COST(part)                                                                                 \
     {"startup",                                                                                    \
@@ -125,7 +124,7 @@ static gboolean read_variants(const MoeKernels *kernels, const char *name, Kerne
     const MoeNode *node = kernel->variants_node;
     if (node == NULL)
         return TRUE;
-    if (!g_strv_contains(moe_collective_kernels(), name))
+    if (!g_strv_contains(moe_operation_names(), name))
         return moe_node_fail(node, error, "kernels: %s: variants: these are of collectives", name);
     if (node->kind != MOE_NODE_LIST || node->items->len == 0)
         return moe_node_fail(node, error,

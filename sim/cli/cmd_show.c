@@ -222,7 +222,7 @@ static void add_kernels(const MoeKernels *kernels, GString *text)
 static void add_variants(const MoeKernels *kernels, GString *text)
 {
     char times[2][MOE_UNITS_TEXT], rate[MOE_UNITS_TEXT];
-    for (const char *const *name = moe_collective_kernels(); *name != NULL; name++) {
+    for (const char *const *name = moe_operation_names(); *name != NULL; name++) {
         MoeKernelCost cost;
         guint n;
         if (!moe_kernels_cost(kernels, *name, MOE_KERNEL_ALONE, &cost))

@@ -117,7 +117,7 @@ START_TEST(transfers_equal_their_closed_form)
     g_autoptr(MoeRun) r = run(s);
     ck_assert_uint_eq(r->result->phases->len, 2);
     double startup = s->topology->gpu.launch;
-    double seconds = startup + 1e-6 + 7 * 64 * 7168 * 2 / (0.8 * 200e9);
+    double seconds = startup + 1e-6 + 7 * 64 * 7168 * 2 / (0.66 * 200e9);
     assert_close(moe_result_phase_seconds(r->result, MOE_PHASE_DISPATCH, 0), seconds, 1e-9);
     assert_close(moe_result_phase_seconds(r->result, MOE_PHASE_COMBINE, 0), seconds, 1e-9);
     g_autoptr(GString) report = g_string_new(NULL);

@@ -236,7 +236,7 @@ START_TEST(overrides_a_preset)
     ck_assert_int_eq(t->n_gpus, 24);
     ck_assert_str_eq(t->file.name, "h800");
     assert_close(moe_topology_bandwidth(t, MOE_FABRIC_SCALE_OUT, 0, 8), 25e9, 1e-12);
-    assert_close(moe_topology_bandwidth(t, MOE_FABRIC_SCALE_UP, 0, 1), 160e9, 1e-12);
+    assert_close(moe_topology_bandwidth(t, MOE_FABRIC_SCALE_UP, 0, 1), 132e9, 1e-12);
 }
 END_TEST
 

@@ -12,7 +12,7 @@ static const char head[] =
     "description: made up\nsource: the test\nmeasured: made-up.csv\n"
     "scenario:\n"
     "  routing: {synthetic: {kind: balanced, experts: 8, top_k: 8, hidden_size: 100}}\n"
-    "  topology: {preset: h800, kernels: {direct: {startup: 10us}}}\n"
+    "  topology: {preset: h800, scale_up: {efficiency: 80%}, kernels: {direct: {startup: 10us}}}\n"
     "  phase: {kind: transfer}\n"
     "columns: {tokens: phase.tokens_per_gpu, wire: {key: dispatch.dtype, values: {half: bf16}}}\n";
 static const char compare[] =
