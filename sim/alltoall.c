@@ -100,6 +100,7 @@ gboolean moe_alltoall_resolve(MoeTransfer *transfer, const MoeNode *node, const 
 void moe_alltoall_exchange(MoeAllToAll *job)
 {
     moe_programs_exchange(job->programs, job->phase, job->started ? 0 : job->cost.startup);
+    moe_programs_last(job->programs, job->started ? 0 : job->cost.pass);
     job->started = TRUE;
 }
 

@@ -325,6 +325,9 @@ static void rank_main(int argc, char **argv)
             sg_actor_sleep_for(op->seconds);
         if (op->exchange)
             simulation->sharing->exchange(simulation, self->rank, i);
+        double rest = times[i].start + op->seconds + op->least - simgrid_get_clock();
+        if (op->exchange && rest > 0)
+            sg_actor_sleep_for(rest);
         times[i].end = simgrid_get_clock();
         moe_child_progress(simulation->child, (double)++simulation->done,
                            (double)simulation->total);

@@ -9,7 +9,7 @@
 
 /* As written: NaN and 0 where nothing is said. */
 typedef struct {
-    double startup, message, token;
+    double startup, message, token, pass;
     gint64 sms;
 } Cost;
 
@@ -51,6 +51,13 @@ static const char *const *(*const name_lists[])(void) = {moe_alltoall_names, moe
          .unit = MOE_UNIT_TIME,                                                                    \
          .max = 1,                                                                                 \
          .doc = "per copy of a token that a rank sends; 0us if unset"},                            \
+        {"pass",                                                                                   \
+         MOE_FIELD_QUANTITY,                                                                       \
+         part + offsetof(Cost, pass),                                                              \
+         "",                                                                                       \
+         .unit = MOE_UNIT_TIME,                                                                    \
+         .max = 1,                                                                                 \
+         .doc = "of one token, the least after the start-up; 0us if unset"},                       \
     {                                                                                              \
         "sms", MOE_FIELD_INT, part + offsetof(Cost, sms), "",                                      \
             .min = 1, .max = 4096, .doc = "multiprocessors that it takes from computing"           \
@@ -221,6 +228,7 @@ gboolean moe_kernels_cost(const MoeKernels *kernels, const char *name, MoeKernel
     cost_out->startup = first_given(own->startup, both->startup, kernels->launch);
     cost_out->message = first_given(own->message, both->message, 0);
     cost_out->token = first_given(own->token, both->token, 0);
+    cost_out->pass = first_given(own->pass, both->pass, 0);
     cost_out->sms = own->sms > 0 ? own->sms : both->sms;
     return TRUE;
 }

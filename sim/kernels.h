@@ -14,6 +14,9 @@
  *           - {algorithm: ring, protocol: LL, message: 0.4us, rate: 10GBps}
  *           - {algorithm: ring, protocol: Simple, message: 2us}
  *
+ * An exchange lasts at least `pass` after its start-up: multiprocessors handle a token each, so that few
+ * tokens take as long as one.
+ *
  * A rank's messages start startup + message * (peers that it sends to) + token * (copies of tokens
  * that it sends, forwarded ones too) after it enters the kernel; a kernel of several rounds or
  * pipelined chunks pays the startup once, and the rest with the round or chunk that it belongs to. A
@@ -29,6 +32,7 @@ typedef struct {
     double startup; /* s before a rank's first message */
     double message; /* s per peer that a rank sends to, at the sender */
     double token;   /* s per copy of a token that a rank sends, at the sender */
+    double pass;    /* s that one token takes through its multiprocessor, however few there are */
     gint64 sms;     /* multiprocessors that it takes from computing; 0: not known */
 } MoeKernelCost;
 

@@ -68,6 +68,14 @@ void moe_programs_delay(MoePrograms *programs, gint64 rank, double seconds)
     g_array_index(ops, MoeOp, ops->len - 1).seconds += seconds;
 }
 
+void moe_programs_last(MoePrograms *programs, double seconds)
+{
+    for (gint64 r = 0; r < programs->n_ranks; r++) {
+        GArray *ops = programs->ranks[r].ops;
+        g_array_index(ops, MoeOp, ops->len - 1).least = seconds;
+    }
+}
+
 void moe_programs_send(MoePrograms *programs, gint64 from, gint64 to, MoeFabric fabric,
                        gint64 bytes)
 {

@@ -38,7 +38,8 @@ typedef struct {
     gint32 step;
     gint32 layer; /* block; -1: outside of the blocks */
     double
-        seconds; /* of computing; of starting up, before the messages of an exchange are posted */
+        seconds;  /* of computing; of starting up, before the messages of an exchange are posted */
+    double least; /* an exchange lasts no less, its start-up not counted; s */
     guint32 first_send, n_sends; /* in the program's sends */
     guint32 first_recv, n_recvs;
 } MoeOp;
@@ -68,6 +69,10 @@ void moe_programs_exchange(MoePrograms *programs, MoePhase phase, double startup
 
 /* Lengthens the start-up of the newest operation of @rank. */
 void moe_programs_delay(MoePrograms *programs, gint64 rank, double seconds);
+
+/* Makes the newest exchange, which must be the newest operation of all ranks, last at least @seconds
+ * after its start-up. */
+void moe_programs_last(MoePrograms *programs, double seconds);
 
 /* Adds a message to the newest exchange, which must be the newest operation of both ranks: a send
  * to @from's list, a receive to @to's. from != to, bytes >= 1. */

@@ -210,6 +210,9 @@ static void add_kernels(const MoeKernels *kernels, GString *text)
             add_line(text, "  startup", "%-14s %s",
                      moe_units_format(cost.startup, MOE_UNIT_TIME, times[0]),
                      part == MOE_KERNEL_DISPATCH && sources != NULL ? sources : "");
+            if (cost.pass > 0)
+                add_line(text, "  one token's pass", "%s",
+                         moe_units_format(cost.pass, MOE_UNIT_TIME, times[1]));
             add_line(text, "  per peer, per token", "%s, %s",
                      moe_units_format(cost.message, MOE_UNIT_TIME, times[1]),
                      moe_units_format(cost.token, MOE_UNIT_TIME, times[2]));

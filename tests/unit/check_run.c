@@ -127,6 +127,32 @@ START_TEST(transfers_equal_their_closed_form)
 }
 END_TEST
 
+/* Few tokens take as long as one does (pass), many as their bytes do. */
+START_TEST(a_kernel_lasts_as_long_as_one_token)
+{
+    static const char text[] =
+        "routing: {synthetic: {kind: balanced, experts: 8, top_k: 8, hidden_size: 1000}}\n"
+        "topology:\n"
+        "  preset: h800\n"
+        "  scale_up: {latency: 1us, bandwidth: 100GBps, efficiency: 100%}\n"
+        "  kernels: {one-sided: {startup: 5us, dispatch: {pass: 30us}}}\n"
+        "phase: {kind: transfer, tokens_per_gpu: 8}\ncontrol: none\n"
+        "dispatch: one-sided\ncombine: one-sided\n";
+    g_autofree char *path = test_file("pass.yaml", text, -1);
+    const char *const many[] = {"phase.tokens_per_gpu=800", NULL};
+    const char *const fast[] = {"network.sharing=fast", NULL};
+    for (int i = 0; i < 3; i++) {
+        g_autoptr(MoeScenario) s = load(path, i == 0 ? NULL : i == 1 ? many : fast);
+        g_autoptr(MoeRun) r = run(s);
+        double wire = 1e-6 + 7 * (i == 1 ? 800 : 8) * 2e3 / 100e9;
+        double dispatch = moe_result_phase_seconds(r->result, MOE_PHASE_DISPATCH, -2);
+        assert_close(dispatch, 5e-6 + fmax(wire, 30e-6), 1e-6);
+        double combine = moe_result_phase_seconds(r->result, MOE_PHASE_COMBINE, -2);
+        assert_close(combine, 5e-6 + wire, 1e-6);
+    }
+}
+END_TEST
+
 /* --- real routing ---------------------------------------------------------------------------- */
 
 static char *import_deepseek(void)
@@ -286,6 +312,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, time_rises_with_imbalance);
     tcase_add_test(tests, deduplication_and_fp8_send_less);
     tcase_add_test(tests, transfers_equal_their_closed_form);
+    tcase_add_test(tests, a_kernel_lasts_as_long_as_one_token);
     tcase_add_test(tests, deepseek_on_h800);
     tcase_add_test(tests, a_run_writes_the_same_bytes_twice);
     tcase_add_test(tests, tables_agree_with_each_other);
