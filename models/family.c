@@ -6,13 +6,14 @@
 #include <string.h>
 
 static const MoeFamily *const families[] = {
-    &moe_family_dbrx,          &moe_family_deepseek_v2,   &moe_family_deepseek_v3,
-    &moe_family_dots1,         &moe_family_ernie4_5,      &moe_family_flex_olmo,
-    &moe_family_glm4_moe,      &moe_family_glm4_moe_lite, &moe_family_gpt_oss,
-    &moe_family_granitemoe,    &moe_family_hunyuan,       &moe_family_llama4,
-    &moe_family_longcat_flash, &moe_family_mimo_v2_flash, &moe_family_minimax_m2,
-    &moe_family_mixtral,       &moe_family_olmoe,         &moe_family_phimoe,
-    &moe_family_qwen2_moe,     &moe_family_qwen3_moe,     &moe_family_switch,
+    &moe_family_dbrx,       &moe_family_deepseek_v2,   &moe_family_deepseek_v3,
+    &moe_family_dots1,      &moe_family_ernie4_5,      &moe_family_flex_olmo,
+    &moe_family_glm4_moe,   &moe_family_glm4_moe_lite, &moe_family_gpt_oss,
+    &moe_family_granitemoe, &moe_family_hunyuan,       &moe_family_llama,
+    &moe_family_llama4,     &moe_family_longcat_flash, &moe_family_mimo_v2_flash,
+    &moe_family_minimax_m2, &moe_family_mixtral,       &moe_family_olmoe,
+    &moe_family_phimoe,     &moe_family_qwen2_moe,     &moe_family_qwen3_moe,
+    &moe_family_switch,
 };
 
 /* What every family reads beside its own fields. */
@@ -289,18 +290,20 @@ static gboolean check_groups(const MoeNode *root, const MoeConfig *c, GError **e
     return TRUE;
 }
 
-/* Blocks that first_k_dense_replace and Qwen's decoder_sparse_step leave without experts. */
+/* Blocks that the family, first_k_dense_replace or Qwen's decoder_sparse_step leave without experts.
+ */
 static void fill_dense_blocks(MoeConfig *c)
 {
     for (gint64 l = 0; l < c->num_hidden_layers; l++)
-        if (l < c->first_k_dense_replace ||
+        if (c->names.router == NULL || l < c->first_k_dense_replace ||
             (c->decoder_sparse_step > 1 && (l + 1) % c->decoder_sparse_step != 0))
             moe_block_set_put(&c->dense, l, TRUE);
 }
 
 static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
 {
-    gint64 width = c->moe_intermediate_size > 0 ? c->moe_intermediate_size : c->intermediate_size;
+    gboolean dense = c->names.router == NULL, widths = c->moe_intermediate_size > 0 || dense;
+    gint64 width = dense ? 0 : widths ? c->moe_intermediate_size : c->intermediate_size;
     *shape = (MoeModelShape){
         .hidden_size = c->hidden_size,
         .num_hidden_layers = c->num_hidden_layers,
@@ -323,7 +326,7 @@ static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
         .shared_expert_intermediate_size =
             width * c->n_shared_experts + c->shared_expert_intermediate_size,
         .first_k_dense_replace = c->first_k_dense_replace,
-        .intermediate_size = c->moe_intermediate_size > 0 ? c->intermediate_size : 0,
+        .intermediate_size = widths ? c->intermediate_size : 0,
         .ffn_matrices = c->ungated ? 2 : 3,
         .max_position_embeddings = c->max_position_embeddings,
         .tie_word_embeddings = c->tie_word_embeddings,

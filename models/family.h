@@ -91,7 +91,7 @@ typedef struct {
     const char *kv_a, *kv_b;        /* ["kv_a_proj_with_mqa" "kv_b_proj"] */
     const char *q_a_norm, *kv_a_norm; /* ["q_a_layernorm" "kv_a_layernorm"] */
     const char *q_norm, *k_norm, *sinks;
-    const char *router, *bias; /* the correction bias: without ".weight" */
+    const char *router, *bias; /* the correction bias: without ".weight"; no router: dense blocks */
     const char *gate, *up, *down;
     const char *ungated,
         *dense_ungated;  /* in up's place where config.json says that there is no gate */
@@ -201,9 +201,9 @@ struct MoeFamily {
 extern const MoeFamily moe_family_dbrx, moe_family_deepseek_v2, moe_family_deepseek_v3,
     moe_family_dots1, moe_family_ernie4_5, moe_family_flex_olmo, moe_family_glm4_moe,
     moe_family_glm4_moe_lite, moe_family_gpt_oss, moe_family_granitemoe, moe_family_hunyuan,
-    moe_family_llama4, moe_family_longcat_flash, moe_family_mimo_v2_flash, moe_family_minimax_m2,
-    moe_family_mixtral, moe_family_olmoe, moe_family_phimoe, moe_family_qwen2_moe,
-    moe_family_qwen3_moe, moe_family_switch;
+    moe_family_llama, moe_family_llama4, moe_family_longcat_flash, moe_family_mimo_v2_flash,
+    moe_family_minimax_m2, moe_family_mixtral, moe_family_olmoe, moe_family_phimoe,
+    moe_family_qwen2_moe, moe_family_qwen3_moe, moe_family_switch;
 
 /* Rows of field tables: the key @NAME of config.json is the member of the same name, or @MEMBER. */
 #define MOE_CONFIG_AT(MEMBER) offsetof(MoeConfig, MEMBER)

@@ -175,7 +175,7 @@ static void plan_memory(MoeRun *run)
             run->group = MAX(run->group, piece.n);
     gsize budget = job->scratch_bytes > 0 ? job->scratch_bytes : 512 << 20;
     gsize per_pair = (gsize)(2 * s->hidden_size + s->moe_intermediate_size) * sizeof(float);
-    gsize per_token = per_pair * (gsize)s->num_experts_per_tok;
+    gsize per_token = per_pair * (gsize)MAX(s->num_experts_per_tok, 1);
     /* Beyond some thousand tokens the experts' products gain nothing from more rows. */
     run->chunk = CLAMP(budget / per_token, 64, 8192);
     run->chunk = MIN(run->chunk, MAX(run->T, 1));
@@ -235,7 +235,7 @@ static void allocate(MoeRun *run)
     const MoeModelShape *s = run->shape;
     gsize T = run->T, H = (gsize)s->hidden_size, E = (gsize)s->num_experts;
     gsize K = (gsize)s->num_experts_per_tok, F = (gsize)s->moe_intermediate_size;
-    gsize pairs = run->chunk * K;
+    gsize pairs = run->chunk * MAX(K, 1); /* dense blocks use the rows of the first pairs */
     gsize dense = (gsize)MAX(run->config->intermediate_size, s->shared_expert_intermediate_size);
     run->x = floats(T, H);
     run->positions = moe_scratch(T * sizeof(uint32_t));

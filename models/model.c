@@ -195,7 +195,7 @@ static gboolean check_attention(const MoeModelShape *s, GError **error)
     return TRUE;
 }
 
-gboolean moe_model_shape_check(const MoeModelShape *s, GError **error)
+static gboolean check_experts(const MoeModelShape *s, GError **error)
 {
     if (s->num_experts_per_tok > s->num_experts)
         return moe_fail(error, MOE_ERROR_INPUT,
@@ -212,6 +212,13 @@ gboolean moe_model_shape_check(const MoeModelShape *s, GError **error)
                         "first_k_dense_replace %" G_GINT64_FORMAT
                         " leaves no block with experts; num_hidden_layers is %" G_GINT64_FORMAT,
                         s->first_k_dense_replace, s->num_hidden_layers);
+    return moe_model_moe_layers(s) > 0 || moe_fail(error, MOE_ERROR_INPUT, "no block has experts");
+}
+
+gboolean moe_model_shape_check(const MoeModelShape *s, GError **error)
+{
+    if (s->num_experts > 0 && !check_experts(s, error))
+        return FALSE;
     if (s->encoder_layers >= s->num_hidden_layers)
         return moe_fail(error, MOE_ERROR_INPUT,
                         "encoder_layers %" G_GINT64_FORMAT
@@ -219,8 +226,6 @@ gboolean moe_model_shape_check(const MoeModelShape *s, GError **error)
                         s->encoder_layers, s->num_hidden_layers);
     if (s->encoder_layers > 0 && s->attention != MOE_ATTENTION_GQA)
         return moe_fail(error, MOE_ERROR_INPUT, "encoder_layers goes with attention gqa only");
-    if (moe_model_moe_layers(s) == 0)
-        return moe_fail(error, MOE_ERROR_INPUT, "no block has experts");
     if (moe_model_moe_layers(s) < s->num_hidden_layers && s->intermediate_size < 1)
         return moe_fail(error, MOE_ERROR_INPUT, "dense blocks need intermediate_size");
     if (!check_attention(s, error))
@@ -340,6 +345,15 @@ MoeModel *moe_model_load(const char *name, const char *base_dir, GError **error)
         return NULL;
     }
     return g_steal_pointer(&model);
+}
+
+gboolean moe_model_need_experts(const MoeModel *model, GError **error)
+{
+    return model->shape.num_experts > 0 ||
+           moe_fail(error, MOE_ERROR_INPUT,
+                    "%s: a dense model: it has no experts, so there is no routing; moesim generate "
+                    "and moesim show take it",
+                    model->path);
 }
 
 MoeTokenizer *moe_model_tokenizer(const MoeModel *model, GError **error)

@@ -27,7 +27,7 @@ typedef struct {
     gint64 q_lora_rank, kv_lora_rank;     /* MLA; q_lora_rank 0: queries are not compressed */
     gint64 qk_nope_head_dim, qk_rope_head_dim, v_head_dim;
     gint64 attentions_per_block;             /* 2: each with a dense FFN beside the experts; 0: 1 */
-    gint64 num_experts, num_experts_per_tok; /* routed */
+    gint64 num_experts, num_experts_per_tok; /* routed; 0: a dense model */
     gint64 identity_experts;                 /* among them: cost nothing, add the token itself */
     gint64 moe_intermediate_size;            /* width of one routed expert */
     gint64 shared_expert_intermediate_size;  /* of all shared experts together; 0: none */
@@ -59,6 +59,9 @@ MoeModel *moe_model_load(const char *name, const char *base_dir,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_model_free(MoeModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeModel, moe_model_free)
+
+/* Fails with MOE_ERROR_INPUT when @model is dense: for what needs routing. */
+gboolean moe_model_need_experts(const MoeModel *model, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The tokenizer that came with @model: its folder's tokenizer.json, or the arrays of its GGUF file.
  * Free with moe_tokenizer_free(). Errors: MOE_ERROR_INPUT; NULL then. */

@@ -349,7 +349,7 @@ static gboolean load_model(MoeScenario *s, const char *dir, GError **error)
     if (s->file.model == NULL)
         return TRUE;
     s->model = moe_model_load(s->file.model, base_of(moe_node_get(s->root, "model"), dir), error);
-    return s->model != NULL;
+    return s->model != NULL && moe_model_need_experts(s->model, error);
 }
 
 /* The preset that the trace names. The name is never a path: what a trace says does not choose files

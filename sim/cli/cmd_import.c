@@ -72,7 +72,8 @@ static gboolean import_files(const MoeCli *cli, Options *o, GError **error)
     if (!check_files(cli, o, error))
         return FALSE;
     g_autoptr(MoeModel) model = o->model != NULL ? moe_model_load(o->model, NULL, error) : NULL;
-    if ((o->model != NULL && model == NULL) || !fill_import(o, model, &import, error))
+    if ((o->model != NULL && (model == NULL || !moe_model_need_experts(model, error))) ||
+        !fill_import(o, model, &import, error))
         return FALSE;
     g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "importing", NULL);
     g_autoptr(MoeTrace) trace =

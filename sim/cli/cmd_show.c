@@ -74,13 +74,16 @@ static gboolean show_model(const char *path, GString *text, GError **error)
                  "encoder of %" G_GINT64_FORMAT " blocks, decoder of %" G_GINT64_FORMAT,
                  s->encoder_layers, s->num_hidden_layers - s->encoder_layers);
     add_attention(s, text);
-    add_line(text, "experts",
-             "%" G_GINT64_FORMAT " of width %" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT,
-             s->num_experts, s->moe_intermediate_size, s->num_experts_per_tok);
+    if (s->num_experts == 0)
+        add_line(text, "feed-forward width", "%" G_GINT64_FORMAT, s->intermediate_size);
+    else
+        add_line(text, "experts",
+                 "%" G_GINT64_FORMAT " of width %" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT,
+                 s->num_experts, s->moe_intermediate_size, s->num_experts_per_tok);
     if (s->shared_expert_intermediate_size > 0)
         add_line(text, "shared experts", "of width %" G_GINT64_FORMAT " in all",
                  s->shared_expert_intermediate_size);
-    if (model->family != NULL) {
+    if (model->family != NULL && s->num_experts > 0) {
         g_autofree char *router = moe_family_describe_router(model);
         add_line(text, "router", "%s", router);
     }

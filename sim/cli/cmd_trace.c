@@ -68,7 +68,8 @@ static MoeTrace *synthesise(const MoeCli *cli, const Options *options, GError **
     if (!read_synth(options, &synth, error))
         return NULL;
     g_autoptr(MoeModel) model = NULL;
-    if (cli->argc == 1 && (model = moe_model_load(cli->argv[0], NULL, error)) == NULL)
+    if (cli->argc == 1 && ((model = moe_model_load(cli->argv[0], NULL, error)) == NULL ||
+                           !moe_model_need_experts(model, error)))
         return NULL;
     g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "routing", "blocks");
     return model != NULL ? moe_synth_for(&synth, &model->shape, progress, error)
@@ -146,7 +147,7 @@ static void print_speed(const MoeCli *cli, const MoeTrace *trace, double elapsed
 static MoeTrace *record(const MoeCli *cli, const Options *options, GError **error)
 {
     g_autoptr(MoeModel) model = moe_cli_load_model(cli->argv[0], error);
-    if (model == NULL)
+    if (model == NULL || !moe_model_need_experts(model, error))
         return NULL;
     g_autoptr(MoeBatch) batch = read_batch(cli, options, model, error);
     if (batch == NULL)
@@ -164,7 +165,7 @@ static MoeTrace *record(const MoeCli *cli, const Options *options, GError **erro
 static MoeTrace *record_hidden(const MoeCli *cli, const Options *options, GError **error)
 {
     g_autoptr(MoeModel) model = moe_cli_load_model(options->model, error);
-    if (model == NULL)
+    if (model == NULL || !moe_model_need_experts(model, error))
         return NULL;
     const MoeHidden job = {.model = model,
                            .router = options->router,
