@@ -24,7 +24,7 @@ const char *moe_stage_name(MoeStage stage)
 }
 
 /* The most tokens of a piece; a multiple of the attention's blocks, so that cutting changes nothing. */
-enum { PIECE = 4096 };
+enum { PIECE = 4096, HEAD_BYTES = 64 << 20 };
 
 void moe_run_lap(MoeRun *run, MoeStage stage)
 {
@@ -410,6 +410,24 @@ static gboolean run_block(MoeRun *run, int layer, GError **error)
     return report(run, layer, error);
 }
 
+/* The logits of the head tokens [first, first + n). */
+static void run_head_piece(MoeRun *run, gsize first, gsize n, float *logits)
+{
+    const MoeForward *job = run->job;
+    gsize H = (gsize)run->shape->hidden_size, V = run->ends.head.rows;
+    float *last = moe_scratch(n * H * sizeof(float));
+    for (gsize i = 0; i < n; i++)
+        memcpy(last + i * H, run->x + job->head_tokens[first + i] * H, H * sizeof(float));
+    moe_run_norm(run, &run->ends.final_norm, n, last, last);
+    moe_linear(n, last, &run->ends.head, logits);
+    if (run->ends.head_bias != NULL)
+        moe_add_bias(n, V, run->ends.head_bias, logits);
+    if (run->config->logits_scaling < 1 || run->config->logits_scaling > 1)
+        moe_scale(n * V, (float)(1 / run->config->logits_scaling), logits);
+    free(last);
+    moe_run_lap(run, MOE_STAGE_HEAD);
+}
+
 static gboolean run_head(MoeRun *run, GError **error)
 {
     const MoeForward *job = run->job;
@@ -418,20 +436,21 @@ static gboolean run_head(MoeRun *run, GError **error)
     if (!run->checked && run->ends.head.data != run->ends.embedding.data &&
         !moe_weights_check_finite(run->weights, &run->ends.head, error))
         return FALSE;
-    gsize H = (gsize)run->shape->hidden_size;
-    float *last = moe_scratch(job->n_head_tokens * H * sizeof(float));
-    for (gsize i = 0; i < job->n_head_tokens; i++)
-        memcpy(last + i * H, run->x + job->head_tokens[i] * H, H * sizeof(float));
-    gsize n = job->n_head_tokens, V = run->ends.head.rows;
-    moe_run_norm(run, &run->ends.final_norm, n, last, last);
-    moe_linear(n, last, &run->ends.head, job->head_out);
-    if (run->ends.head_bias != NULL)
-        moe_add_bias(n, V, run->ends.head_bias, job->head_out);
-    if (run->config->logits_scaling < 1 || run->config->logits_scaling > 1)
-        moe_scale(n * V, (float)(1 / run->config->logits_scaling), job->head_out);
-    free(last);
-    moe_run_lap(run, MOE_STAGE_HEAD);
-    return TRUE;
+    if (job->head_out != NULL) {
+        run_head_piece(run, 0, job->n_head_tokens, job->head_out);
+        return TRUE;
+    }
+    const gsize row = run->ends.head.rows * sizeof(float);
+    const gsize piece = MIN(MAX(HEAD_BYTES / row, 1), job->n_head_tokens);
+    float *logits = moe_scratch(piece * row);
+    gboolean good = TRUE;
+    for (gsize first = 0; first < job->n_head_tokens && good; first += piece) {
+        const gsize n = MIN(piece, job->n_head_tokens - first);
+        run_head_piece(run, first, n, logits);
+        good = job->head(job->user, first, n, logits, error);
+    }
+    free(logits);
+    return good;
 }
 
 gboolean moe_run_open(MoeRun *run, const MoeModel *model, MoeWeights *weights, gsize positions,

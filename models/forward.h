@@ -44,6 +44,11 @@ typedef struct {
  * Returning FALSE with @error set ends the run. */
 typedef gboolean (*MoeRoutingFunc)(void *user, const MoeRouting *routing, GError **error);
 
+/* Called with the logits [n, vocab_size] of head_tokens[first ... first + n), some at a time, in
+ * their order, valid during the call. Returning FALSE with @error set ends the run. */
+typedef gboolean (*MoeHeadFunc)(void *user, gsize first, gsize n, const float *logits,
+                                GError **error);
+
 typedef struct {
     const MoeModel *model; /* with a family */
     MoeWeights *weights;
@@ -58,7 +63,8 @@ typedef struct {
     gboolean want_hidden, want_logits; /* in MoeRouting */
     const gsize *head_tokens; /* [n_head_tokens]: tokens whose next-token logits are wanted */
     gsize n_head_tokens;
-    float *head_out;       /* [n_head_tokens, vocab_size] */
+    float *head_out;       /* [n_head_tokens, vocab_size], or NULL: */
+    MoeHeadFunc head;      /* is told them instead */
     gsize scratch_bytes;   /* for a chunk of tokens on their way through the experts; 0: 512 MiB */
     double *seconds;       /* [MOE_STAGE_COUNT], added to; NULL: not measured */
     MoeProgress *progress; /* told tokens times blocks */

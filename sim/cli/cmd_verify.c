@@ -1,8 +1,11 @@
 #include "config.h"
 
 #include "kernels/cases.h"
+#include "sim/base/preset.h"
+#include "sim/base/units.h"
 #include "sim/cli/cli.h"
 #include "sim/golden.h"
+#include "workloads/loss.h"
 
 #include <math.h>
 
@@ -44,57 +47,121 @@ static gboolean report(const MoeCli *cli, const GPtrArray *checks, GError **erro
     return TRUE;
 }
 
-/* An option that would change nothing is a mistake. */
-static gboolean check_options(gboolean golden, const char *model, int cases, int seed,
-                              GError **error)
+typedef struct {
+    gboolean golden, loss, no_special;
+    char *model;
+    int cases, seed, length, threads;
+} Options;
+
+static void options_clear(Options *o)
 {
-    if (golden && (cases != MOE_CLI_UNSET || seed != MOE_CLI_UNSET))
-        return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with the kernels, not with --golden",
-                        cases != MOE_CLI_UNSET ? "cases" : "seed");
-    return golden || model == NULL ||
-           moe_fail(error, MOE_ERROR_USAGE, "--model goes with --golden only");
+    g_free(o->model);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
+
+/* An option that would change nothing is a mistake. */
+static gboolean check_options(const MoeCli *cli, const Options *o, GError **error)
+{
+    gboolean kernels = !o->golden && !o->loss;
+    if (o->golden && o->loss)
+        return moe_fail(error, MOE_ERROR_USAGE, "--golden and --loss are two ways; take one");
+    if (!kernels && (o->cases != MOE_CLI_UNSET || o->seed != MOE_CLI_UNSET))
+        return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with the kernels, not with --%s",
+                        o->cases != MOE_CLI_UNSET ? "cases" : "seed",
+                        o->golden ? "golden" : "loss");
+    if (!o->golden && o->model != NULL)
+        return moe_fail(error, MOE_ERROR_USAGE, "--model goes with --golden only");
+    if (!o->loss && (o->length != MOE_CLI_UNSET || o->no_special))
+        return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with --loss only",
+                        o->no_special ? "no-special" : "length");
+    if (o->loss && cli->argc < 2)
+        return moe_fail(error, MOE_ERROR_USAGE,
+                        "--loss needs a model and a text; see moesim verify --help");
+    return o->loss || o->golden == (cli->argc > 0) ||
+           moe_fail(error, MOE_ERROR_USAGE, "--golden and one or more folders go together");
 }
 
-static gboolean run(MoeCli *cli, GError **error)
+static gboolean check_all(MoeCli *cli, const Options *o, GError **error)
 {
-    gboolean golden = FALSE;
-    char *model_option = NULL;
-    int cases = MOE_CLI_UNSET, seed = MOE_CLI_UNSET, threads = MOE_CLI_UNSET;
-    const GOptionEntry entries[] = {
-        {"golden", 0, 0, G_OPTION_ARG_NONE, &golden,
-         "Compare with the golden folders DIR... instead", NULL},
-        {"model", 0, 0, G_OPTION_ARG_FILENAME, &model_option,
-         "The model of a golden folder without weights (the one its MANIFEST.json names)", "DIR"},
-        {"cases", 0, 0, G_OPTION_ARG_INT, &cases, "Shapes per kernel (40)", "N"},
-        {"seed", 0, 0, G_OPTION_ARG_INT, &seed, "Of shapes and inputs (1)", "N"},
-        {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "Use N threads (one per processor)", "N"},
-        {NULL},
-    };
-    gboolean good = moe_cli_parse(cli, entries, 0, -1, error);
-    g_autofree char *model = model_option;
-    if (!good || !moe_cli_set_threads(threads, error) ||
-        !check_options(golden, model, cases, seed, error) ||
-        !moe_cli_count("cases", &cases, 1, 100000, 40, error) ||
-        !moe_cli_count("seed", &seed, 0, G_MAXINT, 1, error))
-        return FALSE;
-    if (golden != (cli->argc > 0))
-        return moe_fail(error, MOE_ERROR_USAGE, "--golden and one or more folders go together");
     g_autoptr(GPtrArray) checks = moe_checks_new();
     g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "verifying", NULL);
-    if (!golden)
-        check_kernels(checks, cases, seed, progress);
+    if (!o->golden)
+        check_kernels(checks, o->cases, o->seed, progress);
     for (int i = 0; i < cli->argc; i++)
-        if (!moe_golden_check(cli->argv[i], model, checks, progress, error))
+        if (!moe_golden_check(cli->argv[i], o->model, checks, progress, error))
             return FALSE;
     g_clear_pointer(&progress, moe_progress_free);
     return report(cli, checks, error);
 }
 
+/* How well a model predicts texts. */
+static gboolean print_loss(const MoeCli *cli, const Options *o, GError **error)
+{
+    g_autoptr(MoeModel) model = moe_cli_load_model(cli->argv[0], error);
+    g_autoptr(MoeTokenizer) tokenizer = model != NULL ? moe_model_tokenizer(model, error) : NULL;
+    if (tokenizer == NULL)
+        return FALSE;
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    for (int i = 1; i < cli->argc; i++) {
+        char *path = moe_preset_find(cli->argv[i], "workloads/presets", "", "text", NULL, error);
+        if (path == NULL)
+            return FALSE;
+        g_ptr_array_add(paths, path);
+    }
+    g_ptr_array_add(paths, NULL);
+    const gint64 context = model->shape.max_position_embeddings;
+    g_autoptr(MoeBatch) batch = moe_batch_read(
+        tokenizer, (const char *const *)paths->pdata,
+        (gsize)(o->length > 0 ? MIN(o->length, context) : context), 0, !o->no_special, error);
+    g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "running", "tokens x blocks");
+    MoeLoss loss;
+    if (batch == NULL || !moe_loss(model, batch, progress, &loss, error))
+        return FALSE;
+    g_clear_pointer(&progress, moe_progress_free);
+    char tokens[MOE_UNITS_TEXT];
+    moe_cli_print(cli,
+                  "loss %.4f nats/token, perplexity %.3f, %s tokens predicted in %zu sequence%s\n",
+                  loss.nats, exp(loss.nats), moe_units_format_count((gint64)loss.n_tokens, tokens),
+                  batch->n_sequences, batch->n_sequences == 1 ? "" : "s");
+    return TRUE;
+}
+
+static gboolean run(MoeCli *cli, GError **error)
+{
+    g_auto(Options) o = {.cases = MOE_CLI_UNSET,
+                         .seed = MOE_CLI_UNSET,
+                         .length = MOE_CLI_UNSET,
+                         .threads = MOE_CLI_UNSET};
+    const GOptionEntry entries[] = {
+        {"golden", 0, 0, G_OPTION_ARG_NONE, &o.golden,
+         "Compare with the golden folders DIR... instead", NULL},
+        {"loss", 0, 0, G_OPTION_ARG_NONE, &o.loss,
+         "Say how well MODEL predicts TEXT... instead, in nats per token", NULL},
+        {"model", 0, 0, G_OPTION_ARG_FILENAME, &o.model,
+         "The model of a golden folder without weights (the one its MANIFEST.json names)", "DIR"},
+        {"cases", 0, 0, G_OPTION_ARG_INT, &o.cases, "Shapes per kernel (40)", "N"},
+        {"seed", 0, 0, G_OPTION_ARG_INT, &o.seed, "Of shapes and inputs (1)", "N"},
+        {"length", 0, 0, G_OPTION_ARG_INT, &o.length,
+         "Cut the sequences of --loss after N tokens (the model's context)", "N"},
+        {"no-special", 0, 0, G_OPTION_ARG_NONE, &o.no_special,
+         "Leave out the tokenizer's special tokens with --loss", NULL},
+        {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},
+        {NULL},
+    };
+    if (!moe_cli_parse(cli, entries, 0, -1, error) || !moe_cli_set_threads(o.threads, error) ||
+        !check_options(cli, &o, error) || !moe_cli_count("cases", &o.cases, 1, 100000, 40, error) ||
+        !moe_cli_count("seed", &o.seed, 0, G_MAXINT, 1, error) ||
+        !moe_cli_count("length", &o.length, 2, G_MAXINT, 0, error))
+        return FALSE;
+    return o.loss ? print_loss(cli, &o, error) : check_all(cli, &o, error);
+}
+
 const MoeCommand moe_command_verify = {
     .name = "verify",
-    .arguments = "[--golden DIR...]",
+    .arguments = "[--golden DIR... | --loss MODEL TEXT...]",
     .summary = "Check the kernels against their oracles, or everything against golden answers",
     .example =
-        "moesim verify\nmoesim verify --golden tests/golden/olmoe tests/golden/tokenizers/qwen",
+        "moesim verify\nmoesim verify --golden tests/golden/olmoe tests/golden/tokenizers/qwen\n"
+        "moesim verify --loss olmoe-tiny sample --length 256",
     .run = run,
 };

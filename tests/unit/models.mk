@@ -1,6 +1,14 @@
 # Unit tests of kernels, models and workloads.
 
-EXTRA_DIST += tests/golden
+EXTRA_DIST += tests/golden tests/data/configs tests/data/stories260K
+
+unit_programs += tests/unit/check_llama
+tests_unit_check_llama_CFLAGS = $(unit_cflags)
+tests_unit_check_llama_LDADD = $(unit_ldadd)
+
+unit_programs += tests/unit/check_published
+tests_unit_check_published_CFLAGS = $(unit_cflags)
+tests_unit_check_published_LDADD = $(unit_ldadd)
 
 unit_programs += tests/unit/check_matrix
 tests_unit_check_matrix_CFLAGS = $(unit_cflags)
