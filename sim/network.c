@@ -147,7 +147,7 @@ static Exchange *find_exchange(MoeNetwork *network, guint op)
 static void open_exchange(MoeNetwork *network, guint op)
 {
     Exchange exchange = {.op = op};
-    exchange.window = 2 * network->quantum * busiest_link_s(network, op, &exchange.n_messages);
+    exchange.window = 4 * network->quantum * busiest_link_s(network, op, &exchange.n_messages);
     g_array_append_val(network->exchanges, exchange);
     set_window(network);
 }

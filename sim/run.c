@@ -76,8 +76,8 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
                s->n_ranks, topology->n_gpus);
     if (file->network.sharing == MOE_SHARING_FAST)
         assume(list,
-               "links are shared by moesim's max-min solver: ends of messages within a quantum of "
-               "%g %% of their exchange fall together, so ends are off by up to about twice that",
+               "links are shared by moesim's max-min solver: rates are out of date by up to a "
+               "quantum of %g %%, so ends differ from SimGrid's by up to about twice that",
                file->network.quantum * 100);
     if (moe_scenario_is_collective(s)) {
         assume(list, "not priced: the adding up of a reduction, copies inside of a GPU");

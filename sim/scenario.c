@@ -98,8 +98,8 @@ static const MoeField compute_fields[] = {
 };
 
 static const MoeField network_fields[] = {
-    {"sharing", MOE_FIELD_CHOICE, INNER(network, sharing), "simgrid",
-     .choices = moe_engine_sharings, .doc = "who solves the bandwidth sharing"},
+    {"sharing", MOE_FIELD_CHOICE, INNER(network, sharing), "fast", .choices = moe_engine_sharings,
+     .doc = "who solves the bandwidth sharing"},
     {"quantum", MOE_FIELD_QUANTITY, INNER(network, quantum), "0.5%", .unit = MOE_UNIT_RATIO,
      .max = 0.1, .doc = "fast: ends this close fall together; 0: none"},
     {NULL},

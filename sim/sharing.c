@@ -2,10 +2,10 @@
 
 #include "sim/sharing.h"
 
+#include "sim/ends.h"
 #include "sim/heap.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Times closer than this share of a group's age, or this many seconds, are one. */
@@ -13,13 +13,13 @@ static const double equal_share = 1e-9, equal_s = 1e-12;
 
 enum { NO_TAG = G_MAXUINT32, DEAD = G_MAXUINT32, MOST_LINKS = 0xffffff, FEW = 4096, AHEAD = 8 };
 
+/* Half a line of cache; which solution fixed its rate stands elsewhere, for those who only ask that. */
 typedef struct {
     double finish, rate; /* at that rate; while it waits to start: bytes, 1 */
-    double weight;
+    float weight;
     guint32 first;   /* its links in the pool */
     guint32 n : 8;   /* how many */
     guint32 by : 24; /* the link that fixed its rate */
-    guint32 pass;    /* the solution that fixed its rate, or DEAD */
     guint32 tag;     /* NO_TAG: its end has been told */
 } Flow;
 
@@ -38,16 +38,6 @@ typedef struct {
     guint32 n;
 } Open;
 
-typedef struct {
-    double finish;
-    guint32 flow;
-} End;
-
-typedef struct {
-    End *items;
-    guint n, size;
-} Ends;
-
 /* A set of links that flows connect, stored at its root: a forest of links (union-find), and a ring
  * through the links of every set. */
 typedef struct {
@@ -58,7 +48,7 @@ typedef struct {
     guint32 version;  /* of its event */
     gboolean told;    /* the ends in the window have been told; they wait to be released */
     gboolean changed; /* to be solved */
-    Ends ends;        /* within the window, if no flow comes before */
+    MoeEnds ends;     /* within the window, if no flow comes before */
 } Group;
 
 struct MoeSharing {
@@ -71,24 +61,18 @@ struct MoeSharing {
     double *credit; /* [n_links + 1]: s that the flows that a link has fixed have gained */
     Group *groups;
     Flow *flows;
+    guint32 *passes; /* of each flow: the solution that fixed its rate, or DEAD */
     guint32 n_flows, size_flows, placed, n_dead; /* flows from number `placed` on wait to start */
     guint32 *pool;
     guint32 n_pool, size_pool;
     double begin, started, start_at; /* no flow before; the last ones started; the next ones will */
     guint32 pass;
     double earliest, until; /* the first end of the solution; where its window may end */
-    Ends found;
+    MoeEnds found;
+    guint32 *chosen; /* flows of the link that is being frozen; as long as the longest list */
+    guint32 size_chosen;
     MoeHeap heap, events;
 };
-
-static void ends_add(Ends *ends, double finish, guint32 flow)
-{
-    if (ends->n == ends->size) {
-        ends->size = MAX(16, 2 * ends->size);
-        ends->items = g_renew(End, ends->items, ends->size);
-    }
-    ends->items[ends->n++] = (End){finish, flow};
-}
 
 MoeSharing *moe_sharing_new(guint32 n_links, const double *bandwidth, double quantum,
                             MoeSharingEnd ended, void *user)
@@ -128,8 +112,10 @@ void moe_sharing_free(MoeSharing *s)
     g_free(s->credit);
     g_free(s->groups);
     g_free(s->flows);
+    g_free(s->passes);
     g_free(s->pool);
     g_free(s->found.items);
+    g_free(s->chosen);
     g_free(s->heap.items);
     g_free(s->events.items);
     g_free(s);
@@ -177,7 +163,7 @@ static guint32 unite(MoeSharing *s, guint32 a, guint32 b)
     larger->gone += smaller->gone;
     /* Ends that were told and not released stay as flows without a tag. */
     for (guint i = 0; i < smaller->ends.n && smaller->told; i++)
-        ends_add(&larger->ends, smaller->ends.items[i].finish, smaller->ends.items[i].flow);
+        moe_ends_add(&larger->ends, smaller->ends.items[i].finish, smaller->ends.items[i].flow);
     smaller->n_flows = smaller->gone = smaller->ends.n = 0;
     smaller->version++;
     larger->told |= smaller->told;
@@ -209,12 +195,12 @@ static void remove_flow(MoeSharing *s, guint32 id, double now)
     bottleneck->unused += flow->rate * (now - flow->finish);
     s->credit[flow->by] =
         bottleneck->given > flow->rate * equal_share ? bottleneck->unused / bottleneck->given : 0;
-    flow->pass = DEAD;
+    s->passes[id] = DEAD;
     s->n_dead++;
     for (guint32 i = 0; i < flow->n; i++) {
         Link *link = &s->links[s->pool[flow->first + i]];
         link->live--;
-        link->weight = link->live > 0 ? link->weight - flow->weight : 0;
+        link->weight = link->live > 0 ? link->weight - (double)flow->weight : 0;
     }
 }
 
@@ -223,38 +209,50 @@ static void weed(MoeSharing *s, Link *link)
 {
     guint32 n = 0;
     for (guint32 i = 0; i < link->n; i++)
-        if (s->flows[link->flows[i]].pass != DEAD)
+        if (s->passes[link->flows[i]] != DEAD)
             link->flows[n++] = link->flows[i];
     link->n = n;
 }
 
 /* --- one solution ---------------------------------------------------------------------------- */
 
+/* Drops the dead flows of a link and gathers those that the solution has not fixed; their number.
+ * Without branches, since no processor could predict them. */
+static guint32 gather(MoeSharing *s, Link *link)
+{
+    guint32 n = 0, found = 0, pass = s->pass;
+    for (guint32 i = 0; i < link->n; i++) {
+        guint32 id = link->flows[i], fixed = s->passes[id];
+        link->flows[n] = id;
+        s->chosen[found] = id;
+        n += fixed != DEAD;
+        found += fixed != DEAD && fixed != pass;
+    }
+    link->n = n;
+    return found;
+}
+
 /* Fixes all flows of a link that is full at @level. */
 static void freeze(MoeSharing *s, guint32 full, double level, double now, double begin)
 {
-    Link *link = &s->links[full];
-    guint32 n = 0, pass = s->pass;
-    for (guint32 i = 0; i < link->n; i++) {
-        guint32 id = link->flows[i];
+    guint32 n = gather(s, &s->links[full]), pass = s->pass;
+    for (guint32 i = 0; i < n; i++) {
+        guint32 id = s->chosen[i];
         Flow *flow = &s->flows[id];
-        if (i + AHEAD < link->n)
-            __builtin_prefetch(&s->flows[link->flows[i + AHEAD]], 1);
-        if (flow->pass == DEAD)
-            continue;
-        link->flows[n++] = id;
-        if (flow->pass == pass)
-            continue;
-        flow->pass = pass;
-        double left = fmax((flow->finish - now - s->credit[flow->by]) * flow->rate, 0);
-        double weight = flow->weight, rate = level * weight;
-        double finish = now + left / rate;
+        if (i + AHEAD < n)
+            __builtin_prefetch(&s->flows[s->chosen[i + AHEAD]], 1);
+        s->passes[id] = pass;
+        double weight = (double)flow->weight, rate = level * weight;
+        double left = (flow->finish - now - s->credit[flow->by]) * flow->rate;
+        double finish = left > 0 ? now + left / rate : now;
         flow->rate = rate;
         flow->finish = finish;
         flow->by = full & MOST_LINKS;
         const guint32 *links = s->pool + flow->first;
         for (guint32 k = 0; k < flow->n; k++) {
             Open *open = &s->open[links[k]];
+            if (links[k] == full)
+                continue;
             open->capacity -= rate;
             open->weight -= weight;
             open->n--;
@@ -264,10 +262,10 @@ static void freeze(MoeSharing *s, guint32 full, double level, double now, double
                 s->earliest = finish;
                 s->until = finish + s->longest + equal_s + equal_share * (finish - begin);
             }
-            ends_add(&s->found, finish, id);
+            moe_ends_add(&s->found, finish, id);
         }
     }
-    link->n = n;
+    s->open[full].n = 0;
 }
 
 static void fill(MoeSharing *s, guint32 root, double now)
@@ -287,7 +285,8 @@ static void fill(MoeSharing *s, guint32 root, double now)
     while (heap->n > 0) {
         guint32 first = heap->items[0].id;
         const Open *open = &s->open[first];
-        double share = fmax(open->capacity / open->weight, level);
+        double share = open->capacity / open->weight;
+        share = share > level ? share : level;
         if (open->n > 0 && share > heap->items[0].key) {
             moe_heap_raise_first(heap, share);
             if (heap->items[0].id != first)
@@ -306,29 +305,21 @@ static void plan(MoeSharing *s, guint32 root, double at)
     moe_heap_push(&s->events, at, root, ++s->groups[root].version);
 }
 
-static int by_finish(const void *a, const void *b)
-{
-    const End *x = a, *y = b;
-    if (x->finish != y->finish)
-        return x->finish < y->finish ? -1 : 1;
-    return x->flow < y->flow ? -1 : x->flow > y->flow;
-}
-
 /* How many of the ends found, the first ones, may fall together: up to the longest window, and as
  * long as no link's rates would be out of date by more than the quantum of the group's age. */
 static guint fall_together(MoeSharing *s, double begin)
 {
-    const End *ends = s->found.items;
+    const MoeEnd *ends = s->found.items;
     double first = ends[0].finish;
     guint n = 0;
-    for (; n < s->found.n && ends[n].finish <= s->until; n++) {
+    for (; n < s->found.n; n++) {
         const Flow *flow = &s->flows[ends[n].flow];
         double passed = ends[n].finish - first, age = ends[n].finish - begin, share = 0;
         for (guint32 k = 0; k < flow->n; k++) {
             const Link *link = &s->links[s->pool[flow->first + k]];
             Open *released = &s->open[s->pool[flow->first + k]];
             released->capacity += flow->rate;
-            share = fmax(share, released->capacity / link->capacity);
+            share = MAX(share, released->capacity / link->capacity);
         }
         if (passed * share > s->quantum * age + equal_s + equal_share * age)
             break;
@@ -352,7 +343,7 @@ static void solve(MoeSharing *s, guint32 root, double now)
     s->earliest = s->until = INFINITY;
     s->found.n = 0;
     fill(s, root, now);
-    qsort(s->found.items, s->found.n, sizeof(End), by_finish);
+    moe_ends_settle(&s->found, s->until);
     guint32 link = root;
     do {
         s->open[link].capacity = s->links[link].unused = s->credit[link] = 0;
@@ -360,7 +351,7 @@ static void solve(MoeSharing *s, guint32 root, double now)
     } while (link != root);
     guint n = fall_together(s, group->begin);
     for (guint i = 0; i < n; i++)
-        ends_add(&group->ends, s->found.items[i].finish, s->found.items[i].flow);
+        moe_ends_add(&group->ends, s->found.items[i].finish, s->found.items[i].flow);
     plan(s, root, s->earliest);
 }
 
@@ -423,7 +414,7 @@ static void tell(MoeSharing *s, guint32 root, double now)
     Group *group = &s->groups[root];
     double rates = 0, moment = 0;
     for (guint i = 0; i < group->ends.n; i++) {
-        const End *end = &group->ends.items[i];
+        const MoeEnd *end = &group->ends.items[i];
         Flow *flow = &s->flows[end->flow];
         rates += flow->rate;
         moment += flow->rate * (end->finish - now);
@@ -449,6 +440,10 @@ static void link_add(MoeSharing *s, guint32 l, guint32 id, double weight)
         if (link->n >= link->size / 2) {
             link->size = MAX(8, 2 * link->size);
             link->flows = g_renew(guint32, link->flows, link->size);
+            if (link->size > s->size_chosen) {
+                s->size_chosen = link->size;
+                s->chosen = g_renew(guint32, s->chosen, s->size_chosen);
+            }
         }
     }
     link->flows[link->n++] = id;
@@ -463,6 +458,7 @@ void moe_sharing_add(MoeSharing *s, double now, const guint32 *links, guint n_li
     if (s->n_flows == s->size_flows) {
         s->size_flows = MAX(64, s->size_flows + s->size_flows / 2);
         s->flows = g_renew(Flow, s->flows, s->size_flows);
+        s->passes = g_renew(guint32, s->passes, s->size_flows);
     }
     if (s->n_pool + n_links > s->size_pool) {
         s->size_pool = MAX(256, s->size_pool + s->size_pool / 2 + n_links);
@@ -471,11 +467,12 @@ void moe_sharing_add(MoeSharing *s, double now, const guint32 *links, guint n_li
     memcpy(s->pool + s->n_pool, links, n_links * sizeof(*links));
     s->flows[s->n_flows] = (Flow){.finish = bytes,
                                   .rate = 1,
-                                  .weight = weight,
+                                  .weight = (float)weight,
                                   .first = s->n_pool,
                                   .n = (guint8)n_links,
                                   .by = s->n_links & MOST_LINKS,
                                   .tag = tag};
+    s->passes[s->n_flows] = 0;
     s->n_pool += n_links;
     if (s->n_flows == s->n_dead)
         s->begin = now;
@@ -493,7 +490,7 @@ static void start(MoeSharing *s, double now)
         const guint32 *links = s->pool + flow->first;
         guint32 root = root_of(s, links[0]);
         for (guint32 i = 0; i < flow->n; i++) {
-            link_add(s, links[i], s->placed, flow->weight);
+            link_add(s, links[i], s->placed, (double)flow->weight);
             root = unite(s, root, links[i]);
         }
         Group *group = &s->groups[root];
@@ -527,12 +524,13 @@ static void renumber(MoeSharing *s)
         Flow flow = s->flows[id];
         if (id == placed)
             s->placed = n;
-        if (flow.pass == DEAD)
+        if (s->passes[id] == DEAD)
             continue;
         memmove(s->pool + n_pool, s->pool + flow.first, flow.n * sizeof(*s->pool));
         flow.first = n_pool;
         n_pool += flow.n;
         map[id] = n;
+        s->passes[n] = s->passes[id];
         s->flows[n++] = flow;
     }
     if (placed == s->n_flows)
@@ -583,7 +581,7 @@ void moe_sharing_advance(MoeSharing *s, double now)
 double moe_sharing_rate(const MoeSharing *s, guint32 tag)
 {
     for (guint32 id = 0; id < s->placed; id++)
-        if (s->flows[id].pass != DEAD && s->flows[id].tag == tag)
+        if (s->passes[id] != DEAD && s->flows[id].tag == tag)
             return s->flows[id].rate;
     return 0;
 }

@@ -13,13 +13,14 @@
  * solved by itself, and only when one of its flows has come or gone.
  *
  * The quantum. Solving anew at every end of a flow costs flows^2. Instead, flows of a group that end
- * within a window after its first end are released together, at the mean of their ends weighted by
- * their rates; every flow keeps the end that its own rate gives it. Up to that moment those that
- * ended early hold their share too long, those that end late give it up too soon; the choice of the
- * moment makes both the same number of bytes, so that no link's work is lost on the whole. The
- * window is the smaller of what moe_sharing_set_window() says and twice the quantum times the age of
- * the group; a link's rates are out of date by at most the window. Flows that come within the same
- * time of each other may start together. Quantum 0: everything happens when it happens.
+ * in a window after its first end are told together, each with the end that its own rate gives it,
+ * and released at the mean of these ends, weighted by their rates. Whoever ended before that moment
+ * has held its share too long, whoever ends after it has given it up too soon; the bytes that this
+ * makes are credited to the flows whose rates the same link had fixed. A window is at most as long
+ * as moe_sharing_set_window() says, and ends before any link's rates would be out of date by more
+ * than the quantum: (time in the window) x (share of the link that has ended) <= quantum x (age of
+ * the group). Flows that come a quantum of the network's age after others, and half a window at
+ * most, start together. Quantum 0: everything happens when it happens.
  *
  * Deterministic: equal calls, equal results, bit by bit.
  */
