@@ -193,7 +193,19 @@ END_TEST
 
 static const struct {
     int nodes, gpus, ranks;
-} shapes[] = {{1, 8, 8}, {2, 4, 8}, {3, 2, 6}, {2, 4, 6}, {4, 1, 4}, {3, 4, 12}};
+} shapes[] = {{1, 8, 8}, {2, 4, 8}, {3, 2, 6}, {2, 4, 6}, {4, 1, 4}, {3, 4, 12}, {2, 0, 6}};
+
+/* The last shape's nodes differ: four GPUs and two. */
+static MoeTopology *shape_cluster(int shape)
+{
+    if (shapes[shape].gpus > 0)
+        return test_cluster_of(shapes[shape].nodes, shapes[shape].gpus);
+    return test_cluster(
+        "{name: mixed, gpus_per_node: 4, gpu: h100-sxm,"
+        " scale_up: {kind: nvswitch, bandwidth: 100GBps, latency: 1us},"
+        " nics: {per_node: 4, bandwidth: 10GBps}, scale_out: {latency: 2us},"
+        " groups: [{nodes: 1}, {nodes: 1, gpus_per_node: 2, nics: {per_node: 2}}]}");
+}
 
 enum { EXPERTS = 48, TOP_K = 5 };
 
@@ -212,7 +224,7 @@ static World world_new(int shape, guint seed)
     int R = shapes[shape].ranks;
     g_autoptr(GError) error = NULL;
     World w = {.n_ranks = R,
-               .topology = test_cluster_of(shapes[shape].nodes, shapes[shape].gpus),
+               .topology = shape_cluster(shape),
                .placement = moe_placement_new(0, EXPERTS, R, &error),
                .first = g_new0(gint64, R + 1)};
     srand(seed);
@@ -263,11 +275,18 @@ static gint64 node_of(const World *w, gint64 rank)
     return moe_topology_node(w->topology, rank);
 }
 
+static gint64 first_of(const World *w, gint64 node)
+{
+    return moe_topology_machine(w->topology, node)->first_gpu;
+}
+
 /* Of the ranks of a node, which may be fewer than its GPUs. */
 static gint64 rail(const World *w, gint64 node, gint64 rank)
 {
-    gint64 G = moe_topology_machine(w->topology, 0)->n_gpus;
-    return node * G + rank % G % MIN(G, w->n_ranks - node * G);
+    gint64 place = rank - first_of(w, node_of(w, rank)), first = first_of(w, node), n = 0;
+    while (first + n < w->n_ranks && node_of(w, first + n) == node)
+        n++;
+    return first + place % n;
 }
 
 static void hop(const Walk *walk, MoeFabric fabric, gint64 from, gint64 to)
@@ -287,12 +306,11 @@ static void nearest_hop(const Walk *walk, gint64 from, gint64 to)
 static void walk_copy(const Walk *walk, const char *algorithm, gint64 from, gint64 to)
 {
     const World *w = walk->world;
-    gint64 G = moe_topology_machine(w->topology, 0)->n_gpus;
     gint64 here = node_of(w, from), there = node_of(w, to);
     if (strcmp(algorithm, "hierarchical") == 0 && here != there) {
-        nearest_hop(walk, from, here * G);
-        nearest_hop(walk, here * G, there * G);
-        nearest_hop(walk, there * G, to);
+        nearest_hop(walk, from, first_of(w, here));
+        nearest_hop(walk, first_of(w, here), first_of(w, there));
+        nearest_hop(walk, first_of(w, there), to);
     } else if (strcmp(algorithm, "rail-forward") == 0 && here != there) {
         nearest_hop(walk, from, rail(w, here, to));
         nearest_hop(walk, rail(w, here, to), to);
