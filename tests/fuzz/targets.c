@@ -9,6 +9,7 @@
 #include "sim/base/units.h"
 #include "sim/base/yaml.h"
 #include "sim/folder.h"
+#include "sim/kernels.h"
 #include "tests/fuzz/fuzz.h"
 #include "topologies/topology.h"
 #include "workloads/batch.h"
@@ -105,6 +106,10 @@ static void run_topology(const char *path, const char *data, size_t size)
     g_autoptr(GError) error = NULL;
     g_autoptr(MoeTopology) topology = moe_topology_load(path, 2, &error);
     fuzz_require_error(topology == NULL, &error);
+    if (topology != NULL) {
+        g_autoptr(MoeKernels) kernels = moe_kernels_read(topology, &error);
+        fuzz_require_error(kernels == NULL, &error);
+    }
     if (topology == NULL || topology->n_gpus < 2)
         return;
     gint64 last = topology->n_gpus - 1;
