@@ -1,6 +1,7 @@
 # make bench: every kernel against this machine's roofline, then whole prefills with the share of each
 # stage. Tables go to the screen; bench-kernels.csv and bench-prefill.csv are the same for programs.
 
+EXTRA_DIST += tests/bench/compare.sh tests/bench/compare.py
 EXTRA_PROGRAMS = kernels/bench tests/bench/prefill
 kernels_bench_SOURCES = kernels/bench.c kernels/roof.c kernels/roof.h
 kernels_bench_LDADD = $(KERNELS) $(OPENBLAS_LIBS) $(OPENMP_CFLAGS)

@@ -1,7 +1,8 @@
 /* prefill.c - times a whole prefill: tokens in, routing and the last token's logits out.
  *
- * prefill [--tokens N] [--csv FILE] MODEL...   prints a table; FILE has the columns model, tokens,
- *     stage, seconds, tokens_s, gflop_s, sgemm_gflop_s, bound_share
+ * prefill [--tokens N] [--csv FILE] [--logits FILE] MODEL...   prints a table; the CSV file has the
+ *     columns model, tokens, stage, seconds, tokens_s, gflop_s, sgemm_gflop_s, bound_share; the other
+ *     file the logits behind the last token, floats
  * prefill --make f32|bf16 FOLDER   writes a checkpoint of random weights: OLMoE of hidden 1024, 8
  *     blocks, 16 heads, 16 experts of 1024, top-2, vocabulary 4096
  *
@@ -27,7 +28,7 @@ static const double LEAST_SECONDS = 4, ROOF_SECONDS = 0.3;
 
 /* --- a checkpoint of random weights ---------------------------------------------------------- */
 
-enum { H = 1024, LAYERS = 8, HEADS = 16, EXPERTS = 16, TOP_K = 2, F = 1024, V = 4096 };
+enum { H = 1024, LAYERS = 8, HEADS = 16, EXPERTS = 16, TOP_K = 2, F = 1024, VOCAB = 4096 };
 
 typedef struct {
     GArray *tensors; /* of MoeTensor */
@@ -111,14 +112,14 @@ static gboolean make_model(const char *type, const char *folder, GError **error)
         " \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"norm_topk_prob\": false,\n"
         " \"hidden_act\": \"silu\", \"attention_bias\": false, \"tie_word_embeddings\": false,\n"
         " \"torch_dtype\": \"%s\"}\n",
-        H, F, LAYERS, HEADS, HEADS, EXPERTS, TOP_K, V, CONTEXT, wide ? "float32" : "bfloat16");
+        H, F, LAYERS, HEADS, HEADS, EXPERTS, TOP_K, VOCAB, CONTEXT, wide ? "float32" : "bfloat16");
     if (!g_file_set_contents(config, text, -1, error))
         return FALSE;
-    add_tensor(&maker, g_strdup("model.embed_tokens.weight"), V, H, 0, 1);
+    add_tensor(&maker, g_strdup("model.embed_tokens.weight"), VOCAB, H, 0, 1);
     for (int l = 0; l < LAYERS; l++)
         add_block(&maker, l);
     add_tensor(&maker, g_strdup("model.norm.weight"), 1, H, 1, 0);
-    add_tensor(&maker, g_strdup("lm_head.weight"), V, H, 0, 0.02F);
+    add_tensor(&maker, g_strdup("lm_head.weight"), VOCAB, H, 0, 0.02F);
     g_autofree char *path = g_build_filename(folder, "model.safetensors", NULL);
     static const char *const metadata[] = {"format", "pt", NULL};
     gboolean good = moe_safetensors_write(path, TRUE, (MoeTensor *)(void *)maker.tensors->data,
@@ -194,7 +195,13 @@ static void print_best(const MoeForward *job, const Best *best, FILE *csv)
                 best->stages[s]);
 }
 
-static gboolean prefill(const char *name, gsize T, FILE *csv, GError **error)
+/* Where results go. */
+typedef struct {
+    char *csv_path, *logits_path;
+    FILE *csv;
+} Output;
+
+static gboolean prefill(const char *name, gsize T, const Output *output, GError **error)
 {
     g_autoptr(MoeModel) model = moe_model_load(name, NULL, error);
     g_autoptr(MoeWeights) weights = model != NULL ? moe_weights_open(model->path, error) : NULL;
@@ -224,21 +231,26 @@ static gboolean prefill(const char *name, gsize T, FILE *csv, GError **error)
     for (int i = 0; i < LEAST_RUNS || moe_roof_now() - begin < LEAST_SECONDS; i++)
         if (!run_once(&job, &best, error))
             return FALSE;
-    print_best(&job, &best, csv);
-    return TRUE;
+    print_best(&job, &best, output->csv);
+    gsize V = (gsize)model->shape.vocab_size;
+    return output->logits_path == NULL ||
+           g_file_set_contents(output->logits_path, (char *)(logits + (n - 1) * V),
+                               (gssize)(V * sizeof(float)), error);
 }
 
-static gboolean prefill_all(char **names, gsize T, const char *path, GError **error)
+static gboolean prefill_all(char **names, gsize T, Output *output, GError **error)
 {
-    FILE *csv = path != NULL ? fopen(path, "w") : NULL;
-    if (path != NULL && csv == NULL)
+    const char *path = output->csv_path;
+    output->csv = path != NULL ? fopen(path, "w") : NULL;
+    if (path != NULL && output->csv == NULL)
         return moe_fail(error, MOE_ERROR_FAILED, "%s cannot be written", path);
-    if (csv != NULL)
-        fprintf(csv, "model,tokens,stage,seconds,tokens_s,gflop_s,sgemm_gflop_s,bound_share\n");
+    if (output->csv != NULL)
+        fprintf(output->csv,
+                "model,tokens,stage,seconds,tokens_s,gflop_s,sgemm_gflop_s,bound_share\n");
     gboolean good = TRUE;
     for (; good && *names != NULL; names++)
-        good = prefill(*names, T, csv, error);
-    if (csv != NULL && fclose(csv) != 0 && good)
+        good = prefill(*names, T, output, error);
+    if (output->csv != NULL && fclose(output->csv) != 0 && good)
         good = moe_fail(error, MOE_ERROR_FAILED, "%s cannot be written", path);
     return good;
 }
@@ -246,12 +258,16 @@ static gboolean prefill_all(char **names, gsize T, const char *path, GError **er
 int main(int argc, char **argv)
 {
     int tokens = 2048, threads = 0;
-    g_autofree char *make = NULL, *csv = NULL;
+    g_autofree char *make = NULL;
+    Output output = {0};
     g_auto(GStrv) rest = NULL;
     const GOptionEntry entries[] = {
         {"tokens", 0, 0, G_OPTION_ARG_INT, &tokens, "Prefill N tokens (2048)", "N"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "Use N threads (one per processor)", "N"},
-        {"csv", 0, 0, G_OPTION_ARG_FILENAME, &csv, "Write FILE too", "FILE"},
+        {"csv", 0, 0, G_OPTION_ARG_FILENAME, &output.csv_path, "Write the table to FILE too",
+         "FILE"},
+        {"logits", 0, 0, G_OPTION_ARG_FILENAME, &output.logits_path,
+         "Write the logits behind the last token to FILE", "FILE"},
         {"make", 0, 0, G_OPTION_ARG_STRING, &make, "Write random weights to FOLDER", "f32|bf16"},
         {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &rest, NULL, "MODEL..."},
         {NULL}};
@@ -265,8 +281,10 @@ int main(int argc, char **argv)
         omp_set_num_threads(threads);
     if (good)
         good = make != NULL ? make_model(make, rest[0], &error)
-                            : prefill_all(rest, (gsize)tokens, csv, &error);
+                            : prefill_all(rest, (gsize)tokens, &output, &error);
     if (!good)
         fprintf(stderr, "%s: %s\n", g_get_prgname(), error->message);
+    g_free(output.csv_path);
+    g_free(output.logits_path);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
