@@ -16,6 +16,7 @@
 #include "kernels/linear.h"
 #include "kernels/roof.h"
 #include "models/forward.h"
+#include "models/safetensors.h"
 
 #include <math.h>
 #include <omp.h>
