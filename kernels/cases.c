@@ -472,8 +472,8 @@ static const MoeKernel kernels[] = {
      moe_ref_capacity, no_flop, moe_bytes_capacity},
     {"permute", 0, "rows are copied", draw_permute, inputs_permute, run_permute, ref_permute,
      no_flop, bytes_permute},
-    {"experts", 5e-6, "float sums of up to 100 products, twice", draw_ffn, inputs_ffn, run_ffn,
-     ref_ffn, flop_ffn, bytes_ffn},
+    {"experts", 3e-5, "float sums of up to 100 products, twice; a limit keeps little of large ones",
+     draw_ffn, inputs_ffn, run_ffn, ref_ffn, flop_ffn, bytes_ffn},
     {"combine", 1e-6, "float sums of up to 9 products", draw_permute, inputs_combine, run_combine,
      ref_combine, flop_combine, bytes_combine},
 };

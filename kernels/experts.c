@@ -4,8 +4,8 @@
 
 #include "kernels/linear.h"
 #include "kernels/loops.h"
+#include "kernels/product.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,26 +65,18 @@ static const float *from(const float *bias, size_t i)
     return bias != NULL ? bias + i : NULL;
 }
 
-static void product(size_t rows, size_t n, size_t cols, const float *x, const float *w, float *y,
-                    size_t y_stride)
-{
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)n, (int)cols, 1, x,
-                (int)cols, w, (int)cols, 0, y, (int)y_stride);
-}
-
 /* Columns [f, f + n) of the hidden layer of one expert's rows. */
 static void up_tile(const MoeExpert *expert, size_t f, size_t n, size_t F, size_t rows,
-                    const float *x, float *hidden, float *tile, float *pair)
+                    const float *x, float *hidden, float *scratch, float *pair)
 {
-    size_t H = expert->gate.cols;
     float *a = pair, *b = pair + rows * n;
-    product(rows, n, H, x, moe_matrix_rows(&expert->gate, f, n, tile), a, n);
+    moe_product(rows, x, &expert->gate, f, n, false, a, n, scratch);
     add_bias(rows, n, from(expert->gate_bias, f), a, n);
     if (expert->up.data == NULL) {
         activate_times(expert->act, rows, n, a, NULL, hidden + f, F);
         return;
     }
-    product(rows, n, H, x, moe_matrix_rows(&expert->up, f, n, tile), b, n);
+    moe_product(rows, x, &expert->up, f, n, false, b, n, scratch);
     add_bias(rows, n, from(expert->up_bias, f), b, n);
     if (expert->limit > 0)
         clamped_times(rows, n, expert->limit, a, b, hidden + f, F);
@@ -121,18 +113,20 @@ void moe_experts_swiglu(size_t E, size_t H, size_t F, const MoeExpert *experts,
     Rows *parts = cut_rows(E, offsets, &n);
     size_t up_width = moe_tile_rows(H, F, n), down_width = moe_tile_rows(F, H, n);
     size_t n_up = (F + up_width - 1) / up_width, n_down = (H + down_width - 1) / down_width;
-    size_t tile_floats = up_width * H > down_width * F ? up_width * H : down_width * F;
+    size_t up_floats = moe_product_floats(MOST_ROWS, up_width, H);
+    size_t down_floats = moe_product_floats(MOST_ROWS, down_width, F);
     moe_blas_single();
 #pragma omp parallel
     {
-        float *tile = moe_scratch(tile_floats * sizeof(float));
+        float *scratch =
+            moe_scratch((up_floats > down_floats ? up_floats : down_floats) * sizeof(float));
         float *pair = moe_scratch(2 * MOST_ROWS * up_width * sizeof(float));
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < n * n_up; i++) {
             const Rows *part = &parts[i / n_up];
             size_t f = i % n_up * up_width;
             up_tile(&experts[part->e], f, F - f < up_width ? F - f : up_width, F, part->n,
-                    rows + part->first * H, hidden + part->first * F, tile, pair);
+                    rows + part->first * H, hidden + part->first * F, scratch, pair);
         }
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < n * n_down; i++) {
@@ -140,11 +134,11 @@ void moe_experts_swiglu(size_t E, size_t H, size_t F, const MoeExpert *experts,
             const MoeExpert *expert = &experts[part->e];
             size_t h = i % n_down * down_width, width = H - h < down_width ? H - h : down_width;
             float *out = rows_out + part->first * H + h;
-            product(part->n, width, F, hidden + part->first * F,
-                    moe_matrix_rows(&expert->down, h, width, tile), out, H);
+            moe_product(part->n, hidden + part->first * F, &expert->down, h, width, false, out, H,
+                        scratch);
             add_bias(part->n, width, from(expert->down_bias, h), out, H);
         }
-        free(tile);
+        free(scratch);
         free(pair);
     }
     free(parts);

@@ -3,6 +3,7 @@
 #include "kernels/linear.h"
 
 #include "kernels/loops.h"
+#include "kernels/product.h"
 
 #include <cblas.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ void moe_blas_single(void)
 
 /* So few tokens that the products cost no more than the weights' way from memory: rows are widened
  * into the first-level cache and used there. */
-static void linear_few(size_t T, const float *restrict x, const MoeMatrix *w, float beta,
+static void linear_few(size_t T, const float *restrict x, const MoeMatrix *w, bool add,
                        float *restrict y)
 {
     const size_t N = w->rows, cols = w->cols;
@@ -50,19 +51,19 @@ static void linear_few(size_t T, const float *restrict x, const MoeMatrix *w, fl
                 for (size_t t = 0; t < T; t++) {
                     float *out = y + t * N + tile + n;
                     const float sum = MOE_BEST(moe_dot)(x + t * cols, rows + n * cols, cols);
-                    *out = beta == 0 ? sum : *out + sum;
+                    *out = add ? *out + sum : sum;
                 }
         }
         free(scratch);
     }
 }
 
-static void linear(size_t T, const float *restrict x, const MoeMatrix *w, float beta,
+static void linear(size_t T, const float *restrict x, const MoeMatrix *w, bool add,
                    float *restrict y)
 {
     size_t N = w->rows, cols = w->cols;
     if (T <= FEW_TOKENS) {
-        linear_few(T, x, w, beta, y);
+        linear_few(T, x, w, add, y);
         return;
     }
     size_t most = round_up(T / ENOUGH_TILES, LEAST_ROWS);
@@ -72,16 +73,13 @@ static void linear(size_t T, const float *restrict x, const MoeMatrix *w, float 
     moe_blas_single();
 #pragma omp parallel
     {
-        float *scratch = moe_scratch(width * cols * sizeof(float));
+        float *scratch =
+            moe_scratch(moe_product_floats(T < most ? T : most, width, cols) * sizeof(float));
 #pragma omp for schedule(dynamic)
         for (size_t tile = 0; tile < n_width * n_tokens; tile++) {
             size_t n = tile % n_width * width, t = tile / n_width * most;
-            size_t n_here = N - n < width ? N - n : width;
-            size_t t_here = T - t < most ? T - t : most;
-            const float *rows = moe_matrix_rows(w, n, n_here, scratch);
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)t_here, (int)n_here,
-                        (int)cols, 1, x + t * cols, (int)cols, rows, (int)cols, beta, y + t * N + n,
-                        (int)N);
+            moe_product(T - t < most ? T - t : most, x + t * cols, w, n,
+                        N - n < width ? N - n : width, add, y + t * N + n, N, scratch);
         }
         free(scratch);
     }
@@ -89,12 +87,12 @@ static void linear(size_t T, const float *restrict x, const MoeMatrix *w, float 
 
 void moe_linear(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y)
 {
-    linear(T, x, w, 0, y);
+    linear(T, x, w, false, y);
 }
 
 void moe_linear_add(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y)
 {
-    linear(T, x, w, 1, y);
+    linear(T, x, w, true, y);
 }
 
 void moe_linear_ref(size_t T, const float *x, const MoeMatrix *w, float *y)

@@ -37,7 +37,7 @@ only simgrid/ sim/engine_simgrid.c
 only yaml.h sim/base/yaml.c
 only pcre2 models/pattern.c
 only zip.h workloads/npz.c
-only cblas.h kernels/attention.c kernels/experts.c kernels/linear.c kernels/roof.c
+only cblas.h kernels/attention.c kernels/linear.c kernels/product.c kernels/roof.c
 if grep -nE '^#include <(glib|json-glib)' kernels/*.[ch]; then
     echo "kernels are plain C: no GLib"
     status=1
