@@ -154,15 +154,15 @@ MOE_INLINE float sum_exp(const float *row, size_t E, float max)
     MoeV8 v;
     for (; e + MOE_LANES <= E; e += MOE_LANES) {
         moe_v8_load(row + e, &v);
-        v -= top;
-        moe_v8_exp(&v, &v);
+        v = (v - top) * 1.44269504F;
+        moe_v8_exp2(&v, &v);
         sum += v;
     }
     if (e < E) {
         moe_v8_set(-INFINITY, &v);
         memcpy(&v, row + e, (E - e) * sizeof(float));
-        v -= top;
-        moe_v8_exp(&v, &v);
+        v = (v - top) * 1.44269504F;
+        moe_v8_exp2(&v, &v);
         sum += v;
     }
     return moe_v8_sum(&sum);
