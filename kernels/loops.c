@@ -104,3 +104,16 @@ void MOE_VARIANT(moe_soften)(float *row, size_t from, size_t to, size_t n, float
     for (size_t i = 0; i < width && factor != 1; i++)
         out[i] *= factor;
 }
+
+void MOE_VARIANT(moe_copy_past)(const float *from, size_t n, float *to)
+{
+#if defined(__AVX2__)
+    if ((uintptr_t)to % sizeof(MoeV8) == 0 && n % MOE_LANES == 0) {
+        for (size_t i = 0; i < n; i += MOE_LANES)
+            _mm256_stream_ps(to + i, _mm256_loadu_ps(from + i));
+        _mm_sfence();
+        return;
+    }
+#endif
+    memcpy(to, from, n * sizeof(*to));
+}

@@ -41,4 +41,8 @@ MOE_BOTH(void, moe_silu_times, size_t rows, size_t n, const float *a, const floa
 MOE_BOTH(void, moe_soften, float *row, size_t from, size_t to, size_t n, float *max, float *sum,
          float *out, size_t width);
 
+/* Copies @n floats past the caches, for what is read much later: @to is 32-byte aligned and @n a
+ * multiple of MOE_LANES, or it is memcpy(). */
+MOE_BOTH(void, moe_copy_past, const float *from, size_t n, float *to);
+
 #endif

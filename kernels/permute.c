@@ -2,11 +2,12 @@
 
 #include "kernels/permute.h"
 
+#include "kernels/loops.h"
 #include "kernels/simd.h"
 
 #include <string.h>
 
-enum { ROWS = 64 };
+enum { ROWS = 64, FLOATS_OF_CACHE = 16 << 20 };
 
 void moe_permute_plan(size_t T, size_t K, size_t E, const uint16_t *restrict experts,
                       uint32_t *restrict offsets, uint32_t *restrict slots)
@@ -27,10 +28,17 @@ void moe_permute_plan(size_t T, size_t K, size_t E, const uint16_t *restrict exp
 void moe_permute_rows(size_t T, size_t K, size_t H, const float *restrict x,
                       const uint32_t *restrict slots, float *restrict out)
 {
+    /* What a third-level cache does not hold anyway need not be read into it to be written. */
+    const int past = T * K * H > FLOATS_OF_CACHE;
 #pragma omp parallel for schedule(static)
     for (size_t t = 0; t < T; t++)
-        for (size_t j = 0; j < K; j++)
-            memcpy(out + slots[t * K + j] * H, x + t * H, H * sizeof(float));
+        for (size_t j = 0; j < K; j++) {
+            float *to = out + slots[t * K + j] * H;
+            if (past)
+                MOE_BEST(moe_copy_past)(x + t * H, H, to);
+            else
+                memcpy(to, x + t * H, H * sizeof(float));
+        }
 }
 
 MOE_CLONES static void combine_rows(size_t T, size_t K, size_t H, const float *restrict rows,

@@ -13,6 +13,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Kernels against their oracles, and against what can be said without one. */
@@ -152,6 +153,24 @@ START_TEST(tiles_fit)
                           cols);
         }
     }
+}
+END_TEST
+
+/* --- permutation ----------------------------------------------------------------------------- */
+
+/* More than caches hold goes past them, whole vectors or not. */
+START_TEST(many_rows_are_copied)
+{
+    const size_t T = 2100, K = 8, H = _i == 0 ? 1024 : 1023;
+    g_autofree float *x = random_floats("x", T * H);
+    g_autofree uint32_t *slots = g_new(uint32_t, T * K);
+    float *out = moe_scratch(T * K * H * sizeof(float));
+    for (size_t p = 0; p < T * K; p++)
+        slots[p] = (uint32_t)(T * K - 1 - p);
+    moe_permute_rows(T, K, H, x, slots, out);
+    for (size_t p = 0; p < T * K; p++)
+        ck_assert(memcmp(out + slots[p] * H, x + p / K * H, H * sizeof(float)) == 0);
+    free(out);
 }
 END_TEST
 
@@ -666,6 +685,7 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, linear_is_exact_on_whole_numbers, 0,
                         (int)G_N_ELEMENTS(linear_shapes) * PLAIN_TYPES);
     tcase_add_test(tests, tiles_fit);
+    tcase_add_loop_test(tests, many_rows_are_copied, 0, 2);
     tcase_add_loop_test(tests, attention_agrees_at_every_length, 0,
                         (int)G_N_ELEMENTS(attention_cases));
     tcase_add_test(tests, attention_cannot_see_the_future);
