@@ -8,7 +8,7 @@ kernels_bench_LDADD = $(KERNELS) $(OPENBLAS_LIBS) $(OPENMP_CFLAGS)
 tests_bench_prefill_CFLAGS = $(AM_CFLAGS) $(GLIB_CFLAGS) $(JSON_CFLAGS)
 tests_bench_prefill_SOURCES = tests/bench/prefill.c kernels/roof.c kernels/roof.h
 tests_bench_prefill_LDADD = $(LAYERS) $(LAYER_LIBS)
-CLEANFILES = kernels/bench$(EXEEXT) tests/bench/prefill$(EXEEXT) bench-kernels.csv bench-prefill.csv
+CLEANFILES = kernels/bench$(EXEEXT) tests/bench/prefill$(EXEEXT) bench-kernels.csv bench-prefill.csv compare.csv
 
 .PHONY: bench
 bench: kernels/bench$(EXEEXT) tests/bench/prefill$(EXEEXT)
@@ -16,3 +16,8 @@ bench: kernels/bench$(EXEEXT) tests/bench/prefill$(EXEEXT)
 	tests/bench/prefill --make f32 bench-model-f32
 	tests/bench/prefill --make bf16 bench-model-bf16
 	tests/bench/prefill --csv bench-prefill.csv --tokens 2048 bench-model-f32 bench-model-bf16 olmoe-tiny
+
+.PHONY: clean-bench
+clean-local: clean-bench
+clean-bench:
+	rm -rf bench-model-f32 bench-model-bf16 compare
