@@ -4,14 +4,16 @@
 
 #include <cblas.h>
 
+#if defined(HAVE_AVX512_OBJECTS)
 static bool has_avx512(void)
 {
-#if defined(HAVE_AVX512_OBJECTS) && defined(__x86_64__)
+#if defined(__x86_64__)
     return __builtin_cpu_supports("avx512f");
 #else
     return false;
 #endif
 }
+#endif
 
 size_t moe_product_floats(size_t T, size_t n, size_t cols)
 {
