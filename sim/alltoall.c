@@ -164,6 +164,15 @@ void moe_alltoall_send(MoeAllToAll *job, gint64 from, gint64 to)
         moe_alltoall_put(job, from, to, moe_alltoall_fabric(job, from, to), n, n, n);
 }
 
+void moe_alltoall_send_all(MoeAllToAll *job)
+{
+    gint64 n = job->programs->n_ranks;
+    moe_alltoall_exchange(job);
+    for (gint64 from = 0; from < n; from++)
+        for (gint64 offset = 1; offset < n; offset++)
+            moe_alltoall_send(job, from, (from + offset) % n);
+}
+
 gint64 moe_alltoall_one_exchange(const MoeTransfer *transfer, gint64 n_ranks)
 {
     (void)transfer;

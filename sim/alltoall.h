@@ -120,6 +120,9 @@ MoeFabric moe_alltoall_fabric(const MoeAllToAll *job, gint64 from, gint64 to);
 /* All copies from @from to @to over that fabric. */
 void moe_alltoall_send(MoeAllToAll *job, gint64 from, gint64 to);
 
+/* One exchange in which every rank sends to all others, as moe_alltoall_send(). */
+void moe_alltoall_send_all(MoeAllToAll *job);
+
 /* Ranks that take part in @node, which are consecutive: the first, how many. */
 gint64 moe_alltoall_first(const MoeAllToAll *job, gint64 node);
 gint64 moe_alltoall_count(const MoeAllToAll *job, gint64 node);
@@ -128,11 +131,10 @@ gint64 moe_alltoall_count(const MoeAllToAll *job, gint64 node);
  * fewer ranks, places wrap around. */
 gint64 moe_alltoall_rail(const MoeAllToAll *job, gint64 node, gint64 rank);
 
-/* Stages of hops, pipelined in chunks: stage s handles chunk c in exchange c + s. Only where all
- * stages are at work at once may one exchange stand for many: filling takes n_stages - 1 exchanges
- * of one chunk per stage, then all stages send the rest at once, then as many drain. Shares of a
- * chunk cost as much as ever, so with stages that take a and b seconds, latencies apart, and C
- * chunks the whole takes max(a, b) + min(a, b) / C. */
+/* Stages of hops, pipelined in chunks: stage s handles chunk c in exchange c + s. The exchanges in
+ * which all stages are at work are one: filling takes n_stages - 1 exchanges of a chunk per stage,
+ * then all stages send the rest at once, then as many exchanges drain. Two stages whose bytes take a
+ * and b seconds take max(a, b) + min(a, b) / C with C chunks, and latencies. */
 typedef void (*MoeAllToAllStage)(MoeAllToAll *job);
 void moe_alltoall_pipeline(MoeAllToAll *job, const MoeAllToAllStage *stages, gint64 n_stages);
 

@@ -11,14 +11,15 @@
 static void lower(MoeAllToAll *job)
 {
     gint64 n = job->programs->n_ranks;
+    if (job->transfer->local == MOE_LOCAL_SCALE_UP) {
+        moe_alltoall_send_all(job);
+        return;
+    }
     moe_alltoall_exchange(job);
     for (gint64 from = 0; from < n; from++) {
         for (gint64 offset = 1; offset < n; offset++) {
             gint64 to = (from + offset) % n, tokens = job->copies[from * n + to];
-            if (job->transfer->local == MOE_LOCAL_SCALE_UP)
-                moe_alltoall_send(job, from, to);
-            else
-                moe_alltoall_put(job, from, to, MOE_FABRIC_SCALE_OUT, tokens, tokens, tokens);
+            moe_alltoall_put(job, from, to, MOE_FABRIC_SCALE_OUT, tokens, tokens, tokens);
         }
     }
 }

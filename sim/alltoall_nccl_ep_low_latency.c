@@ -6,20 +6,11 @@
  * NVLink inside of a node, GPU-initiated RDMA between nodes, all at once. NCCL 2.29 sends one message
  * per token and expert; the dispatch of later versions sends a token once per GPU, with the list of
  * its experts (deduplicate: true). Time as direct. */
-static void lower(MoeAllToAll *job)
-{
-    gint64 n = job->programs->n_ranks;
-    moe_alltoall_exchange(job);
-    for (gint64 from = 0; from < n; from++)
-        for (gint64 offset = 1; offset < n; offset++)
-            moe_alltoall_send(job, from, (from + offset) % n);
-}
-
 const MoeAllToAllKind moe_alltoall_nccl_ep_low_latency = {
     .name = "nccl-ep-low-latency",
     .summary = "one message per token and expert, by NVLink inside of a node, else by RDMA",
     .takes = MOE_TAKES_DEDUPLICATE,
     .exchanges = moe_alltoall_one_exchange,
     .once = TRUE,
-    .lower = lower,
+    .lower = moe_alltoall_send_all,
 };
