@@ -158,6 +158,23 @@ gboolean moe_config_only(const MoeNode *root, const char *key, const char *value
                          family->title, value);
 }
 
+gboolean moe_config_only_items(const MoeNode *root, const char *key, const char *value,
+                               const MoeFamily *family, GError **error)
+{
+    const MoeNode *list = moe_node_get(root, key);
+    if (list == NULL || moe_node_is_null(list))
+        return TRUE;
+    if (list->kind != MOE_NODE_LIST)
+        return moe_node_fail(list, error, "%s: not a list", key);
+    for (guint i = 0; i < list->items->len; i++) {
+        const MoeNode *item = g_ptr_array_index(list->items, i);
+        if (item->kind != MOE_NODE_SCALAR || strcmp(item->text, value) != 0)
+            return moe_node_fail(item, error, "%s: %s is supported with %s alone", key,
+                                 family->title, value);
+    }
+    return TRUE;
+}
+
 gboolean moe_block_set_has(const MoeBlockSet *set, gint64 block)
 {
     return (set->words[block / 64] >> block % 64 & 1) != 0;
@@ -304,6 +321,11 @@ static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
 {
     gboolean dense = c->names.router == NULL, widths = c->moe_intermediate_size > 0 || dense;
     gint64 width = dense ? 0 : widths ? c->moe_intermediate_size : c->intermediate_size;
+    gint64 first = 0;
+    while (first < c->num_hidden_layers && moe_block_set_has(&c->dense, first))
+        first++;
+    if (first == c->num_hidden_layers)
+        first = 0; /* the blocks' own bits say that all are dense */
     *shape = (MoeModelShape){
         .hidden_size = c->hidden_size,
         .num_hidden_layers = c->num_hidden_layers,
@@ -325,7 +347,7 @@ static void fill_shape(const MoeConfig *c, MoeModelShape *shape)
         .moe_intermediate_size = width,
         .shared_expert_intermediate_size =
             width * c->n_shared_experts + c->shared_expert_intermediate_size,
-        .first_k_dense_replace = c->first_k_dense_replace,
+        .first_k_dense_replace = first,
         .intermediate_size = widths ? c->intermediate_size : 0,
         .ffn_matrices = c->ungated ? 2 : 3,
         .max_position_embeddings = c->max_position_embeddings,
@@ -362,6 +384,26 @@ static const MoeNode *unwrap(const MoeNode *root, const MoeFamily *family, GErro
     return NULL;
 }
 
+gboolean moe_family_complete(MoeNode *config, const MoeFamily *family, GError **error)
+{
+    const MoeNode *type = moe_node_get(config, "model_type");
+    MoeNode *root = config;
+    if (family->wrapper != NULL && g_strcmp0(type->text, family->wrapper) == 0)
+        root = moe_node_get(config, "text_config");
+    if (root == NULL || root->kind != MOE_NODE_MAP)
+        return TRUE; /* refused elsewhere */
+    for (const char *const *key = family->usual; key != NULL && *key != NULL; key += 2) {
+        if (moe_node_get(root, key[0]) != NULL)
+            continue;
+        MoeNode *name = moe_node_new(MOE_NODE_SCALAR, key[0], root->file, root->line, root->column);
+        MoeNode *value =
+            moe_node_new(MOE_NODE_SCALAR, key[1], root->file, root->line, root->column);
+        if (!moe_node_append_take(root, name, value, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 gboolean moe_family_configure(const MoeNode *whole, MoeModel *model, GError **error)
 {
     const MoeFamily *family = model->family;
@@ -387,6 +429,8 @@ gboolean moe_family_configure(const MoeNode *whole, MoeModel *model, GError **er
     fill_dense_blocks(config);
     if ((family->check != NULL && !family->check(root, config, error)) ||
         !moe_config_mark_indices(root, "mlp_only_layers", config, &config->dense, error) ||
+        !moe_config_mark(root, "mlp_layer_types", "dense", "sparse", config, &config->dense,
+                         error) ||
         !fill_heads(root, config, error) || !check_groups(root, config, error))
         return FALSE;
     fill_defaults(config);

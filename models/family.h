@@ -180,6 +180,9 @@ struct MoeFamily {
                             images; tensors' names then begin with "language_model."; or NULL */
     const char *title;
     const MoeField *fields; /* of config.json, reading a MoeConfig; ended by {NULL} */
+    /* Pairs, NULL-terminated or NULL: keys and the values that config.json means where it does not
+     * have them. (The fields' own defaults also stand for null.) */
+    const char *const *usual;
     /* Refuses what the fields cannot, and fills in what goes by other names; NULL: nothing. */
     gboolean (*check)(const MoeNode *root, MoeConfig *config, GError **error);
     MoeTensorNames names;
@@ -257,6 +260,13 @@ void moe_block_set_put(MoeBlockSet *set, gint64 block, gboolean in);
 /* Refuses the key @key of @root unless it is absent, null or has the value @value. */
 gboolean moe_config_only(const MoeNode *root, const char *key, const char *value,
                          const MoeFamily *family, GError **error);
+
+/* The same for every item of the list @key, unless it is absent or null. */
+gboolean moe_config_only_items(const MoeNode *root, const char *key, const char *value,
+                               const MoeFamily *family, GError **error);
+
+/* Gives @config, a config.json, the family's usual keys that it does not have. */
+gboolean moe_family_complete(MoeNode *config, const MoeFamily *family, GError **error);
 
 /* Fills model->shape and model->config from config.json; every key is honoured or refused.
  * Errors: MOE_ERROR_INPUT; an unknown key is one. */

@@ -38,6 +38,7 @@ static const MoeField ffn_fields[] = {
     {"moe_jitter_eps", MOE_FIELD_IGNORED}, /* of training */
     {"moe_loss_weight", MOE_FIELD_IGNORED},
     {"uniform_expert_assignment", MOE_FIELD_IGNORED},
+    {"hidden_size", MOE_FIELD_IGNORED}, /* d_model again */
     {"model_type", MOE_FIELD_IGNORED},
     {NULL},
 };
@@ -55,6 +56,9 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
     g_autofree char *heads = g_strdup_printf("%" G_GINT64_FORMAT, config->num_key_value_heads);
     config->rms_norm_eps = 1e-5; /* of torch.nn.LayerNorm */
     config->norm_topk_prob = power == NULL || !moe_node_is_null(power);
+    g_autofree char *width = g_strdup_printf("%" G_GINT64_FORMAT, config->hidden_size);
+    if (ffn != NULL && !moe_config_only(ffn, "hidden_size", width, family, error))
+        return FALSE;
     return moe_config_only(root, "num_key_value_heads", heads, family, error) &&
            (act == NULL || moe_config_only(act, "name", "silu", family, error)) &&
            (power == NULL || g_strcmp0(power->text, "1.0") == 0 ||

@@ -22,6 +22,7 @@ static const MoeField fields[] = {
     {"n_shared_experts", MOE_FIELD_INT, MOE_CONFIG_AT(n_shared_experts), "2", .max = 64},
     {"first_k_dense_replace", MOE_FIELD_INT, MOE_CONFIG_AT(first_k_dense_replace), "0",
      .max = 4096},
+    {"mlp_layer_types", MOE_FIELD_IGNORED}, /* the newer style; read by family.c */
     MOE_CONFIG_COUNT("n_group", n_group, "1", 65535),
     MOE_CONFIG_COUNT("topk_group", topk_group, "1", 65535),
     MOE_CONFIG_NUMBER("routed_scaling_factor", routed_scaling_factor, "1", 1e-6, 1e6),
@@ -47,12 +48,15 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
 
 static const char *const keys[] = {"expert_weights_norm", "norm_topk_prob", NULL};
 
+static const char *const usual[] = {"q_lora_rank", "1536", "topk_method", "greedy", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_deepseek_v2 = {
     .model_type = "deepseek_v2",
     .title = "DeepSeek-V2",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = MOE_MLA_NAMES(NULL),
     .gate = {.score = MOE_SCORE_SOFTMAX, .group_best = 1},

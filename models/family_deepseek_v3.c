@@ -25,6 +25,7 @@ static const MoeField fields[] = {
     {"n_shared_experts", MOE_FIELD_INT, MOE_CONFIG_AT(n_shared_experts), "1", .max = 64},
     {"first_k_dense_replace", MOE_FIELD_INT, MOE_CONFIG_AT(first_k_dense_replace), "3",
      .max = 4096},
+    {"mlp_layer_types", MOE_FIELD_IGNORED}, /* the newer style; read by family.c */
     MOE_CONFIG_COUNT("n_group", n_group, "8", 65535),
     MOE_CONFIG_COUNT("topk_group", topk_group, "4", 65535),
     MOE_CONFIG_NUMBER("routed_scaling_factor", routed_scaling_factor, "2.5", 1e-6, 1e6),
@@ -51,6 +52,8 @@ static const char *const constants[] = {
     "1",       NULL};
 static const char *const published[] = {"n_group", "8", "topk_group", "4", NULL};
 
+static const char *const usual[] = {"q_lora_rank", "1536", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_deepseek_v3 = {
@@ -58,6 +61,7 @@ const MoeFamily moe_family_deepseek_v3 = {
     .aliases = aliases,
     .title = "DeepSeek-V3",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = MOE_MLA_NAMES("mlp.gate.e_score_correction_bias"),
     .gate = {.score = MOE_SCORE_SIGMOID, .group_best = 2, .epsilon = 1e-20F},

@@ -19,12 +19,13 @@ static const MoeField fields[] = {
     MOE_CONFIG_COUNT("n_routed_experts", num_experts, "128", 65535),
     MOE_CONFIG_COUNT("num_experts_per_tok", num_experts_per_tok, "8", 256),
     {"n_shared_experts", MOE_FIELD_INT, MOE_CONFIG_AT(n_shared_experts), "1", .max = 64},
-    {"first_k_dense_replace", MOE_FIELD_INT, MOE_CONFIG_AT(first_k_dense_replace), "1",
+    {"first_k_dense_replace", MOE_FIELD_INT, MOE_CONFIG_AT(first_k_dense_replace), "0",
      .max = 4096},
+    {"mlp_layer_types", MOE_FIELD_IGNORED}, /* the newer style; read by family.c */
     MOE_CONFIG_COUNT("n_group", n_group, "1", 65535),
     MOE_CONFIG_COUNT("topk_group", topk_group, "1", 65535),
     MOE_CONFIG_NUMBER("routed_scaling_factor", routed_scaling_factor, "1", 1e-6, 1e6),
-    MOE_CONFIG_BOOL("norm_topk_prob", norm_topk_prob, "true"),
+    MOE_CONFIG_BOOL("norm_topk_prob", norm_topk_prob, "false"),
     MOE_CONFIG_BOOL("attention_bias", attention_bias, "false"),
     {"layer_types", MOE_FIELD_IGNORED}, /* checked below */
     {"max_window_layers", MOE_FIELD_IGNORED},
@@ -38,15 +39,23 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
     if (config->attention_bias)
         return moe_node_fail(root, error,
                              "attention_bias: dots.llm1 is supported without it (false)");
-    const MoeNode *types = moe_node_get(root, "layer_types");
-    for (guint i = 0; types != NULL && types->kind == MOE_NODE_LIST && i < types->items->len; i++) {
-        const MoeNode *type = g_ptr_array_index(types->items, i);
-        if (g_strcmp0(type->text, "full_attention") != 0)
-            return moe_node_fail(type, error,
-                                 "layer_types: dots.llm1 is supported with full_attention alone");
-    }
-    return TRUE;
+    /* Without layer_types, blocks from max_window_layers on would have the window. */
+    const MoeNode *window = moe_node_get(root, "sliding_window");
+    const MoeNode *from = moe_node_get(root, "max_window_layers");
+    guint64 first = 62;
+    if (from != NULL && (from->kind != MOE_NODE_SCALAR ||
+                         !g_ascii_string_to_unsigned(from->text, 10, 0, 4096, &first, NULL)))
+        return moe_node_fail(from, error, "max_window_layers: not a whole number from 0 to 4096");
+    if ((window == NULL || !moe_node_is_null(window)) &&
+        moe_node_get(root, "layer_types") == NULL && (gint64)first < config->num_hidden_layers)
+        return moe_node_fail(
+            from != NULL ? from : root, error,
+            "max_window_layers: dots.llm1 is supported without a window; write the "
+            "number of blocks or more");
+    return moe_config_only_items(root, "layer_types", "full_attention", &moe_family_dots1, error);
 }
+
+static const char *const usual[] = {"num_key_value_heads", "32", NULL};
 
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
@@ -54,6 +63,7 @@ const MoeFamily moe_family_dots1 = {
     .model_type = "dots1",
     .title = "dots.llm1",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.attention_norm = "input_layernorm",
               .ffn_norm = "post_attention_layernorm",

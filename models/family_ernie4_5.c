@@ -35,8 +35,6 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
     const MoeNode *end = moe_node_get(root, "moe_layer_end_index"), *least = NULL;
     gint64 last = -1;
     config->norm_topk_prob = TRUE;
-    config->tie_word_embeddings =
-        config->tie_word_embeddings || moe_node_get(root, "tie_word_embeddings") == NULL;
     if (end != NULL && !moe_node_is_null(end) &&
         (end->kind != MOE_NODE_SCALAR ||
          !g_ascii_string_to_signed(end->text, 10, -1, 4096, &last, NULL)))
@@ -56,12 +54,15 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
     return moe_config_only(root, "use_bias", "false", &moe_family_ernie4_5, error);
 }
 
+static const char *const usual[] = {"rope_theta", "5e5", "tie_word_embeddings", "true", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_ernie4_5 = {
     .model_type = "ernie4_5_moe",
     .title = "ERNIE-4.5-MoE",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.attention_norm = "input_layernorm",
               .ffn_norm = "post_attention_layernorm",

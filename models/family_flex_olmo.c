@@ -29,12 +29,15 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            moe_node_fail(root, error, "attention_bias: FlexOlmo is supported without it (false)");
 }
 
+static const char *const usual[] = {"rope_theta", "5e5", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_flex_olmo = {
     .model_type = "flex_olmo",
     .title = "FlexOlmo",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.attention_post_norm = "post_attention_layernorm",
               .ffn_post_norm = "post_feedforward_layernorm",

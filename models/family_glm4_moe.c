@@ -22,6 +22,7 @@ static const MoeField fields[] = {
     {"n_shared_experts", MOE_FIELD_INT, MOE_CONFIG_AT(n_shared_experts), "1", .max = 64},
     {"first_k_dense_replace", MOE_FIELD_INT, MOE_CONFIG_AT(first_k_dense_replace), "1",
      .max = 4096},
+    {"mlp_layer_types", MOE_FIELD_IGNORED}, /* the newer style; read by family.c */
     MOE_CONFIG_COUNT("n_group", n_group, "1", 65535),
     MOE_CONFIG_COUNT("topk_group", topk_group, "1", 65535),
     MOE_CONFIG_NUMBER("routed_scaling_factor", routed_scaling_factor, "1", 1e-6, 1e6),
@@ -34,12 +35,16 @@ static const MoeField fields[] = {
     {NULL},
 };
 
+static const char *const usual[] = {"partial_rotary_factor", "0.5", "num_key_value_heads", "8",
+                                    NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_glm4_moe = {
     .model_type = "glm4_moe",
     .title = "GLM-4.5",
     .fields = fields,
+    .usual = usual,
     .names = {.attention_norm = "input_layernorm",
               .ffn_norm = "post_attention_layernorm",
               .q_norm = "self_attn.q_norm",

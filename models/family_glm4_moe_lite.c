@@ -27,17 +27,17 @@ static const MoeField fields[] = {
     MOE_CONFIG_NUMBER("routed_scaling_factor", routed_scaling_factor, "1.8", 1e-6, 1e6),
     MOE_CONFIG_BOOL("norm_topk_prob", norm_topk_prob, "true"),
     MOE_MLA_FIELDS,
-    {"mlp_layer_types", MOE_FIELD_IGNORED}, /* read below */
+    {"mlp_layer_types", MOE_FIELD_IGNORED}, /* read by family.c */
     {NULL},
 };
 
 static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
 {
     config->masked = -INFINITY;
-    return moe_config_mark(root, "mlp_layer_types", "dense", "sparse", config, &config->dense,
-                           error) &&
-           moe_mla_check(root, &moe_family_glm4_moe_lite, "sigmoid", "noaux_tc", config, error);
+    return moe_mla_check(root, &moe_family_glm4_moe_lite, "sigmoid", "noaux_tc", config, error);
 }
+
+static const char *const usual[] = {"q_lora_rank", "768", NULL};
 
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
@@ -45,6 +45,7 @@ const MoeFamily moe_family_glm4_moe_lite = {
     .model_type = "glm4_moe_lite",
     .title = "GLM-4.7-Flash",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = MOE_MLA_NAMES("mlp.gate.e_score_correction_bias"),
     .gate = {.score = MOE_SCORE_SIGMOID, .group_best = 2, .epsilon = 1e-20F},

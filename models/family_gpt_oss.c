@@ -21,6 +21,7 @@ static const MoeField fields[] = {
     MOE_CONFIG_COUNT("sliding_window", sliding_window, "128", 1 << 30),
     MOE_CONFIG_BOOL("attention_bias", attention_bias, "true"),
     MOE_CONFIG_NUMBER("swiglu_limit", swiglu_limit, "7", 1e-6, 1e6),
+    {"swiglu_alpha", MOE_FIELD_IGNORED},           /* checked below */
     {"layer_types", MOE_FIELD_IGNORED},            /* read below */
     {"experts_per_token", MOE_FIELD_IGNORED},      /* num_experts_per_tok again: checked below */
     {"initial_context_length", MOE_FIELD_IGNORED}, /* the scaled RoPE's original context again */
@@ -30,6 +31,8 @@ static const MoeField fields[] = {
 static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
 {
     g_autofree char *k = g_strdup_printf("%" G_GINT64_FORMAT, config->num_experts_per_tok);
+    if (moe_node_get(root, "rope_scaling") == NULL && moe_node_get(root, "rope_parameters") == NULL)
+        return moe_node_fail(root, error, "rope_scaling: missing; gpt-oss needs it, or null");
     config->norm_topk_prob = TRUE;
     config->output_bias = config->attention_bias;
     config->router_bias = TRUE;
@@ -37,6 +40,7 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
     for (gint64 l = 0; l < config->num_hidden_layers; l += 2)
         moe_block_set_put(&config->local, l, TRUE);
     return moe_config_only(root, "experts_per_token", k, &moe_family_gpt_oss, error) &&
+           moe_config_only(root, "swiglu_alpha", "1.702", &moe_family_gpt_oss, error) &&
            moe_config_mark(root, "layer_types", "sliding_attention", "full_attention", config,
                            &config->local, error);
 }
@@ -44,12 +48,15 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
 /* YaRN's bounds are not rounded, which GGUF files do not say. */
 static const char *const constants[] = {"rope_scaling.truncate", "false", NULL};
 
+static const char *const usual[] = {"rope_theta", "150000", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_gpt_oss = {
     .model_type = "gpt_oss",
     .title = "gpt-oss",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.attention_norm = "input_layernorm",
               .ffn_norm = "post_attention_layernorm",

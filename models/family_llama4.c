@@ -83,6 +83,8 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
 static const char *const keys[] = {"attention.sliding_window", "attention_chunk_size", NULL};
 static const char *const maverick[] = {"use_qk_norm", "false", NULL};
 
+static const char *const usual[] = {"rope_theta", "5e5", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_llama4 = {
@@ -90,6 +92,7 @@ const MoeFamily moe_family_llama4 = {
     .wrapper = "llama4",
     .title = "Llama 4",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.attention_norm = "input_layernorm",
               .ffn_norm = "post_attention_layernorm",

@@ -58,12 +58,15 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            moe_mla_check(root, family, "softmax", NULL, config, error);
 }
 
+static const char *const usual[] = {"q_lora_rank", "1536", "rope_theta", "1e7", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_longcat_flash = {
     .model_type = "longcat_flash",
     .title = "LongCat-Flash",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.attention_norm = "input_layernorm.%p",
               .ffn_norm = "post_attention_layernorm.%p",

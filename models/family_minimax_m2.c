@@ -41,8 +41,11 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            moe_config_only(root, "qk_norm_type", "per_layer", family, error) &&
            moe_config_only(root, "use_routing_bias", "true", family, error) &&
            moe_config_only(root, "scoring_func", "sigmoid", family, error) &&
+           moe_config_only_items(root, "attn_type_list", "1", family, error) &&
            moe_config_only(root, "shared_intermediate_size", "0", family, error);
 }
+
+static const char *const usual[] = {"rope_theta", "5e6", "num_key_value_heads", "8", NULL};
 
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
@@ -50,6 +53,7 @@ const MoeFamily moe_family_minimax_m2 = {
     .model_type = "minimax_m2",
     .title = "MiniMax-M2",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.attention_norm = "input_layernorm",
               .ffn_norm = "post_attention_layernorm",

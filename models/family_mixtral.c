@@ -27,8 +27,12 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
     (void)root;
     (void)error;
     config->norm_topk_prob = TRUE;
+    for (gint64 l = 0; l < config->num_hidden_layers && config->sliding_window > 0; l++)
+        moe_block_set_put(&config->local, l, TRUE);
     return TRUE;
 }
+
+static const char *const usual[] = {"rope_theta", "1e6", "num_key_value_heads", "8", NULL};
 
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
@@ -36,6 +40,7 @@ const MoeFamily moe_family_mixtral = {
     .model_type = "mixtral",
     .title = "Mixtral",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.attention_norm = "input_layernorm",
               .ffn_norm = "post_attention_layernorm",

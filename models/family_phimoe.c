@@ -39,12 +39,15 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            moe_node_fail(root, error, "num_experts_per_tok: sparsemixer chooses 2");
 }
 
+static const char *const usual[] = {"rope_theta", "1e6", NULL};
+
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
 
 const MoeFamily moe_family_phimoe = {
     .model_type = "phimoe",
     .title = "Phi-3.5-MoE",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.attention_norm = "input_layernorm",
               .ffn_norm = "post_attention_layernorm",

@@ -24,7 +24,7 @@ static const MoeField fields[] = {
     {"use_sliding_window", MOE_FIELD_IGNORED}, /* refused below unless false */
     {"sliding_window", MOE_FIELD_IGNORED},     /* of use_sliding_window */
     {"max_window_layers", MOE_FIELD_IGNORED},
-    {"layer_types", MOE_FIELD_IGNORED}, /* full_attention where use_sliding_window is false */
+    {"layer_types", MOE_FIELD_IGNORED}, /* checked below */
     MOE_CONFIG_WIDTH("shared_expert_intermediate_size", shared_expert_intermediate_size, "5632"),
     MOE_CONFIG_BOOL("qkv_bias", attention_bias, "true"),
     {NULL},
@@ -37,7 +37,8 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
         return moe_node_fail(window, error,
                              "use_sliding_window: Qwen2-MoE is supported without it (false)");
     (void)config;
-    return TRUE;
+    return moe_config_only_items(root, "layer_types", "full_attention", &moe_family_qwen2_moe,
+                                 error);
 }
 
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};

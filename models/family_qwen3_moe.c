@@ -24,12 +24,13 @@ static const MoeField fields[] = {
     {"use_sliding_window", MOE_FIELD_IGNORED}, /* refused below unless false */
     {"sliding_window", MOE_FIELD_IGNORED},     /* of use_sliding_window */
     {"max_window_layers", MOE_FIELD_IGNORED},
-    {"layer_types", MOE_FIELD_IGNORED}, /* full_attention where use_sliding_window is false */
+    {"layer_types", MOE_FIELD_IGNORED}, /* checked below */
     MOE_CONFIG_WIDTH("head_dim", head_dim, ""),
     MOE_CONFIG_BOOL("attention_bias", attention_bias, "false"),
     {"qkv_bias", MOE_FIELD_IGNORED}, /* refused below unless false, as the next unless 0 */
     {"shared_expert_intermediate_size", MOE_FIELD_IGNORED},
     {"use_qk_norm", MOE_FIELD_IGNORED},
+    MOE_CONFIG_COUNT("num_local_experts", num_experts, "", 65535), /* transformers 5's name */
     {NULL},
 };
 
@@ -40,6 +41,11 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
         return moe_node_fail(window, error,
                              "use_sliding_window: Qwen3-MoE is supported without it (false)");
     config->use_qk_norm = TRUE;
+    g_autofree char *experts = g_strdup_printf("%" G_GINT64_FORMAT, config->num_experts);
+    if (!moe_config_only_items(root, "layer_types", "full_attention", &moe_family_qwen3_moe,
+                               error) ||
+        !moe_config_only(root, "num_experts", experts, &moe_family_qwen3_moe, error))
+        return FALSE;
     if (!moe_config_only(root, "qkv_bias", "false", &moe_family_qwen3_moe, error) ||
         !moe_config_only(root, "use_qk_norm", "true", &moe_family_qwen3_moe, error) ||
         !moe_config_only(root, "shared_expert_intermediate_size", "0", &moe_family_qwen3_moe,

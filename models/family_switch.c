@@ -141,8 +141,6 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
     config->attention_multiplier = 1;
     for (gint64 l = 0; l < config->num_hidden_layers; l++)
         moe_block_set_put(&config->no_rope, l, TRUE);
-    if (moe_node_get(root, "tie_word_embeddings") == NULL)
-        config->tie_word_embeddings = TRUE;
     if (config->tie_word_embeddings)
         config->logits_scaling = sqrt((double)config->hidden_size);
     if (config->relative_far <= config->relative_buckets / 2)
@@ -158,6 +156,8 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            read_count(root, "decoder_start_token_id", 0, pad, &config->decoder_start, error);
 }
 
+static const char *const usual[] = {"tie_word_embeddings", "true", NULL};
+
 /* The embedding again, under its other names. */
 static const char *const ignored_tensors[] = {"coder.embed_tokens.weight", NULL};
 
@@ -165,6 +165,7 @@ const MoeFamily moe_family_switch = {
     .model_type = "switch_transformers",
     .title = "Switch Transformers",
     .fields = fields,
+    .usual = usual,
     .check = check,
     .names = {.block = "encoder.block",
               .decoder_block = "decoder.block",

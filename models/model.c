@@ -268,7 +268,8 @@ static MoeModel *load_config(const char *folder, const char *path, GError **erro
     model->name = folder_name(folder);
     model->path = g_strdup(folder);
     model->family = moe_family_find(config, error);
-    if (model->family == NULL || !moe_family_configure(config, model, error))
+    if (model->family == NULL || !moe_family_complete(config, model->family, error) ||
+        !moe_family_configure(config, model, error))
         return NULL;
     return g_steal_pointer(&model);
 }

@@ -10,7 +10,8 @@
 typedef struct {
     char *rope_type, *type;
     double rope_theta, partial_rotary_factor, factor, original, attention_factor;
-    double beta_fast, beta_slow, mscale, mscale_all_dim, low, high, short_mscale, long_mscale;
+    double beta_fast, beta_slow, mscale, mscale_all_dim, low, high, short_mscale, long_mscale,
+        alpha;
     gboolean truncate;
     const MoeNode *short_factor, *long_factor;
 } Keys;
@@ -34,6 +35,7 @@ static const MoeField fields[] = {
     NUMBER("mscale_all_dim", mscale_all_dim, "0", 0, 1e3),
     NUMBER("low_freq_factor", low, "1", 1e-6, 1e6),
     NUMBER("high_freq_factor", high, "4", 1e-6, 1e6),
+    NUMBER("alpha", alpha, "", 1e-3, 1e9),
     NUMBER("short_mscale", short_mscale, "", 1e-3, 1e3),
     NUMBER("long_mscale", long_mscale, "", 1e-3, 1e3),
     {"truncate", MOE_FIELD_BOOL, AT(truncate), "true"},
@@ -102,7 +104,10 @@ static gboolean read_kind(const MoeNode *map, const Keys *keys, const MoeRopeCon
     MoeRopeScaling *s = &rope->scaling;
     const char *name = keys->rope_type != NULL ? keys->rope_type : keys->type;
     size_t kind = 0;
-    while (name != NULL && kind < G_N_ELEMENTS(names) && strcmp(name, names[kind]) != 0)
+    /* HunYuan's dynamic one: the base grows once and for all. */
+    gboolean stretched = g_strcmp0(name, "dynamic") == 0 && !isnan(keys->alpha) && rope->dim > 2;
+    while (!stretched && name != NULL && kind < G_N_ELEMENTS(names) &&
+           strcmp(name, names[kind]) != 0)
         kind++;
     if (kind == G_N_ELEMENTS(names))
         return moe_node_fail(map, error,
@@ -110,6 +115,10 @@ static gboolean read_kind(const MoeNode *map, const Keys *keys, const MoeRopeCon
                              "longrope are",
                              name);
     s->kind = (MoeRopeKind)kind;
+    if (stretched) {
+        s->theta *= pow(keys->alpha, (double)rope->dim / (double)(rope->dim - 2));
+        return TRUE;
+    }
     if (s->kind == MOE_ROPE_DEFAULT)
         return isnan(keys->factor) ||
                moe_node_fail(map, error,

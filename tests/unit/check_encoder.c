@@ -393,6 +393,8 @@ Suite *moe_suite(void)
     TCase *sim = tcase_create("simulation");
     tcase_add_test(kernel, buckets_are_those_of_t5);
     suite_add_tcase(suite, kernel);
+    tcase_set_timeout(forward, 120);
+    tcase_set_timeout(sim, 120);
     tcase_add_checked_fixture(forward, set_up, tear_down);
     tcase_add_test(forward, texts_do_not_see_each_other);
     tcase_add_test(forward, the_size_of_a_chunk_does_not_matter);

@@ -38,6 +38,10 @@ unit_programs += tests/unit/check_weights
 tests_unit_check_weights_CFLAGS = $(unit_cflags)
 tests_unit_check_weights_LDADD = $(unit_ldadd)
 
+unit_programs += tests/unit/check_styles
+tests_unit_check_styles_CFLAGS = $(unit_cflags)
+tests_unit_check_styles_LDADD = $(unit_ldadd)
+
 unit_programs += tests/unit/check_model
 tests_unit_check_model_CFLAGS = $(unit_cflags)
 tests_unit_check_model_LDADD = $(unit_ldadd)
