@@ -1,8 +1,10 @@
 #include "config.h"
 
-#include "models/model.h"
+#include "models/forward.h"
+#include "models/gguf.h"
 #include "models/safetensors.h"
 #include "models/tokenizer.h"
+#include "models/vocabulary.h"
 #include "sim/base/csv.h"
 #include "sim/base/file.h"
 #include "sim/base/json.h"
@@ -240,6 +242,55 @@ static void run_tokenizer(const char *path, const char *data, size_t size)
     g_string_free(back, TRUE);
 }
 
+/* A model that loads runs two tokens; whatever its tensors do not fit is an error. */
+static void run_two_tokens(const MoeModel *model)
+{
+    const guint32 ids[] = {0, 1};
+    const gsize offsets[] = {0, 2};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeWeights) weights = moe_weights_open(model->path, &error);
+    fuzz_require_error(weights == NULL, &error);
+    if (weights == NULL)
+        return;
+    const MoeForward job = {
+        .model = model, .weights = weights, .ids = ids, .n_sequences = 1, .offsets = offsets};
+    gboolean good = moe_forward(&job, &error);
+    fuzz_require_error(!good, &error);
+}
+
+static void run_gguf(const char *path, const char *data, size_t size)
+{
+    (void)data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeGguf) file = moe_gguf_open(path, &error);
+    fuzz_require_error(file == NULL, &error);
+    if (file == NULL)
+        return;
+    guint n;
+    size_t sum = 0;
+    const MoeTensor *tensors = moe_gguf_tensors(file, &n);
+    for (guint i = 0; i < n; i++) {
+        size_t bytes = moe_tensor_bytes(tensors[i].type, tensors[i].n_elements);
+        volatile char touched = 0;
+        for (size_t b = 0; b < bytes; b++)
+            touched ^= ((const char *)tensors[i].data)[b];
+        sum += bytes;
+        fuzz_require(moe_gguf_tensor(file, tensors[i].name) == &tensors[i], "find");
+    }
+    fuzz_require(sum <= size, "data inside the file");
+    const MoeGgufValue *values = moe_gguf_values(file, &n);
+    for (guint i = 0; i < n; i++)
+        for (gsize k = 0;
+             k < (values[i].type == MOE_GGUF_STRING ? MIN(values[i].n, 1) : values[i].n); k++)
+            g_free(moe_gguf_text(&values[i], k));
+    g_autoptr(MoeTokenizer) tokenizer = moe_tokenizer_from_gguf(file, &error);
+    fuzz_require_error(tokenizer == NULL, &error);
+    g_autoptr(MoeModel) model = moe_model_load(path, NULL, &error);
+    fuzz_require_error(model == NULL, &error);
+    if (model != NULL)
+        run_two_tokens(model);
+}
+
 static void run_jsonl(const char *path, const char *data, size_t size)
 {
     (void)data;
@@ -298,6 +349,7 @@ static void run_set(const char *path, const char *data, size_t size)
 static const FuzzTarget targets[] = {
     {"config", "config.json", run_config},
     {"csv", "fuzz.csv", run_csv},
+    {"gguf", "fuzz.gguf", run_gguf},
     {"json", NULL, run_json},
     {"jsonl", "fuzz.jsonl", run_jsonl},
     {"lengths", "lengths.json", run_lengths},
