@@ -313,7 +313,7 @@ static void run_permute(MoeCase *c)
 {
     const MoeCaseShape *s = &c->shape;
     moe_permute_plan(s->T, s->K, s->E, c->experts, c->offsets, c->slots);
-    moe_permute_rows(s->T, s->K, s->H, c->a, c->slots, c->out);
+    moe_permute_rows(s->T, s->K, s->H, c->a, c->slots, 0, s->T * s->K, c->out);
 }
 
 static void ref_permute(MoeCase *c)
@@ -349,7 +349,7 @@ static void run_combine(MoeCase *c)
 {
     const MoeCaseShape *s = &c->shape;
     memcpy(c->out, c->b, c->n_out * sizeof(float));
-    moe_combine_rows(s->T, s->K, s->H, c->a, c->slots, c->weights, c->out);
+    moe_combine_rows(s->T, s->K, s->H, c->a, c->slots, 0, s->T * s->K, c->weights, c->out);
 }
 
 static void ref_combine(MoeCase *c)

@@ -113,6 +113,14 @@ MoeMatrix moe_matrix_transpose(const MoeMatrix *m)
     return view;
 }
 
+const void *moe_matrix_span(const MoeMatrix *m, size_t *bytes_out)
+{
+    size_t first = m->transposed ? m->first_col : m->first_row;
+    size_t n = m->transposed ? m->cols : (m->rows > 0 ? (m->rows - 1) * step_of(m) + 1 : 0);
+    *bytes_out = n * stride_of(m);
+    return (const char *)m->data + first * stride_of(m);
+}
+
 /* Multiplies stored elements [i, j] ... [i, j + n) by their factors. */
 static void scale_span(const MoeScales *scales, size_t i, size_t j, size_t n, float *out)
 {

@@ -77,6 +77,10 @@ MoeMatrix moe_matrix_view(const MoeMatrix *m, size_t row, size_t step, size_t ro
 /* @m with rows and columns exchanged; nothing is moved. Not for views with a step. */
 MoeMatrix moe_matrix_transpose(const MoeMatrix *m);
 
+/* Where the stored elements of @m lie: the first byte, and how many bytes from there on hold all of
+ * them (scales apart). */
+const void *moe_matrix_span(const MoeMatrix *m, size_t *bytes_out);
+
 /* Writes @count stored elements of @dtype at @from, the first of them the first of a block, as
  * floats. Every element of a plain type, subnormals, infinities and NaN's being NaN included, is a
  * float; values of blocks are rounded once. 4 bytes written per element. */

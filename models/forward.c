@@ -23,8 +23,7 @@ const char *moe_stage_name(MoeStage stage)
     return stage_names[stage];
 }
 
-/* The most tokens of a piece; a multiple of the attention's blocks, so that cutting changes nothing. */
-enum { PIECE = 4096, HEAD_BYTES = 64 << 20 };
+enum { HEAD_BYTES = 64 << 20 }; /* of logits that are told at a time */
 
 void moe_run_lap(MoeRun *run, MoeStage stage)
 {
@@ -83,11 +82,27 @@ static gboolean bind(MoeRun *run, GError **error)
     for (int l = 0; l < run->shape->num_hidden_layers; l++)
         if (!moe_family_bind_block(run->model, run->weights, l, &run->blocks[l], error))
             return FALSE;
-    return moe_weights_check_used(run->weights, run->model->family->ignored_tensors, error) &&
-           moe_weights_check_finite(run->weights, &run->ends.embedding, error);
+    return moe_weights_check_used(run->weights, run->model->family->ignored_tensors, error);
 }
 
-static gboolean check_ffn(const MoeRun *run, const MoeExpert *ffn, GError **error)
+/* Part by part: the matrix may be larger than the window of weights. */
+static gboolean check_matrix(MoeRun *run, const MoeMatrix *matrix, GError **error)
+{
+    const gsize part_bytes = 16 << 20;
+    double bytes = moe_matrix_bytes(matrix);
+    gsize n_parts = matrix->data != NULL ? (gsize)bytes / part_bytes + 1 : 0;
+    gsize step = n_parts > 0 ? (matrix->rows + n_parts - 1) / n_parts : 1;
+    for (gsize row = 0; n_parts > 0 && row < matrix->rows; row += step) {
+        gsize rows = MIN(step, matrix->rows - row);
+        const MoeMatrix part = moe_matrix_view(matrix, row, 1, rows, 0, matrix->cols);
+        moe_run_touch(run, moe_matrix_bytes(&part));
+        if (!moe_weights_check_finite(run->weights, &part, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean moe_run_check_ffn(const MoeRun *run, const MoeExpert *ffn, GError **error)
 {
     const MoeMatrix *matrices[] = {&ffn->gate, &ffn->up, &ffn->down};
     for (size_t i = 0; i < G_N_ELEMENTS(matrices); i++)
@@ -97,28 +112,26 @@ static gboolean check_ffn(const MoeRun *run, const MoeExpert *ffn, GError **erro
     return TRUE;
 }
 
-static gboolean check_block(const MoeRun *run, const MoeBlock *block, GError **error)
+/* All but the experts, which are checked as they are used. */
+static gboolean check_block(MoeRun *run, const MoeBlock *block, GError **error)
 {
-    const MoeMatrix *dense[] = {&block->router, &block->shared_router};
-    for (size_t i = 0; i < G_N_ELEMENTS(dense); i++)
-        if (dense[i]->data != NULL && !moe_weights_check_finite(run->weights, dense[i], error))
+    const MoeMatrix *matrices[] = {&block->router, &block->shared_router, &block->shared.gate,
+                                   &block->shared.up, &block->shared.down};
+    for (size_t i = 0; i < G_N_ELEMENTS(matrices); i++)
+        if (!check_matrix(run, matrices[i], error))
             return FALSE;
     for (int p = 0; p < block->n_parts; p++) {
         const MoeAttention *a = &block->parts[p].attention;
         const MoeAttention *cross = &block->parts[p].cross;
-        const MoeMatrix *attention[] = {&a->q_a,   &a->q,     &a->k,     &a->v,    &a->o,
-                                        &cross->q, &cross->k, &cross->v, &cross->o};
-        for (size_t i = 0; i < G_N_ELEMENTS(attention); i++)
-            if (attention[i]->data != NULL &&
-                !moe_weights_check_finite(run->weights, attention[i], error))
+        const MoeExpert *dense = &block->parts[p].dense;
+        const MoeMatrix *of_part[] = {&a->q_a,   &a->q,        &a->k,      &a->v,
+                                      &a->o,     &cross->q,    &cross->k,  &cross->v,
+                                      &cross->o, &dense->gate, &dense->up, &dense->down};
+        for (size_t i = 0; i < G_N_ELEMENTS(of_part); i++)
+            if (!check_matrix(run, of_part[i], error))
                 return FALSE;
-        if (!check_ffn(run, &block->parts[p].dense, error))
-            return FALSE;
     }
-    for (gint64 e = 0; block->experts != NULL && e < run->shape->num_experts; e++)
-        if (!check_ffn(run, &block->experts[e], error))
-            return FALSE;
-    return check_ffn(run, &block->shared, error);
+    return TRUE;
 }
 
 static void plan_stacks(MoeRun *run)
@@ -146,6 +159,7 @@ static MoePiece before_first(const MoeRun *run, int stack)
  * sees those behind it. */
 static gboolean next_piece(const MoeRun *run, MoePiece *piece)
 {
+    const gsize most = run->plan.piece;
     const gsize *offsets = run->job->offsets;
     int stack = piece->stack;
     gsize start = piece->start + piece->n, first = piece->last;
@@ -157,28 +171,22 @@ static gboolean next_piece(const MoeRun *run, MoePiece *piece)
         while (offsets[first + 1] == start)
             first++;
     gboolean whole = run->job->n_encoded > 0 && stack == 0;
-    gsize last = first + 1, end = whole ? offsets[last] : MIN(offsets[last], start + PIECE);
+    gsize last = first + 1, end = whole ? offsets[last] : MIN(offsets[last], start + most);
     while (end == offsets[last] && last < run->stacks[stack].end && start == offsets[first] &&
-           offsets[last + 1] - start <= PIECE)
+           offsets[last + 1] - start <= most)
         end = offsets[++last];
     *piece = (MoePiece){first, last, start, end - start, run->past + start - offsets[first], stack};
     return TRUE;
 }
 
-static void plan_memory(MoeRun *run)
+/* The most tokens of a piece. */
+static gsize longest_piece(const MoeRun *run)
 {
-    const MoeForward *job = run->job;
-    const MoeModelShape *s = run->shape;
-    run->group = 1;
+    gsize most = 1;
     for (int stack = 0; stack < 2; stack++)
         for (MoePiece piece = before_first(run, stack); next_piece(run, &piece);)
-            run->group = MAX(run->group, piece.n);
-    gsize budget = job->scratch_bytes > 0 ? job->scratch_bytes : 512 << 20;
-    gsize per_pair = (gsize)(2 * s->hidden_size + s->moe_intermediate_size) * sizeof(float);
-    gsize per_token = per_pair * (gsize)MAX(s->num_experts_per_tok, 1);
-    /* Beyond some thousand tokens the experts' products gain nothing from more rows. */
-    run->chunk = CLAMP(budget / per_token, 64, 8192);
-    run->chunk = MIN(run->chunk, MAX(run->T, 1));
+            most = MAX(most, piece.n);
+    return most;
 }
 
 static float *floats(gsize rows, gsize width)
@@ -187,7 +195,7 @@ static float *floats(gsize rows, gsize width)
 }
 
 /* What every attention of the model has room in. */
-static MoeAttentionWidths widest(const MoeRun *run, gsize *out_width)
+MoeAttentionWidths moe_run_widest(const MoeRun *run, gsize *out_width)
 {
     MoeAttentionWidths most = {.q = (gsize)run->shape->hidden_size};
     *out_width = (gsize)run->shape->hidden_size;
@@ -220,10 +228,11 @@ static gsize most_keys(const MoeRun *run)
 static void allocate_attention(MoeRun *run)
 {
     gsize out;
-    MoeAttentionWidths most = widest(run, &out);
-    run->normed = floats(run->group, out);
-    run->q = floats(run->group, most.q);
-    run->wide = floats(run->group, most.wide);
+    MoeAttentionWidths most = moe_run_widest(run, &out);
+    gsize piece = longest_piece(run);
+    run->normed = floats(piece, out);
+    run->q = floats(piece, most.q);
+    run->wide = floats(piece, most.wide);
     if (run->cache == NULL) {
         gsize n = most_keys(run);
         run->keys = (MoeKeys){floats(n, most.k), floats(n, most.v)};
@@ -235,27 +244,27 @@ static void allocate(MoeRun *run)
     const MoeModelShape *s = run->shape;
     gsize T = run->T, H = (gsize)s->hidden_size, E = (gsize)s->num_experts;
     gsize K = (gsize)s->num_experts_per_tok, F = (gsize)s->moe_intermediate_size;
-    gsize pairs = run->chunk * MAX(K, 1); /* dense blocks use the rows of the first pairs */
+    gsize chunk = run->plan.chunk, pairs = run->plan.pairs;
     gsize dense = (gsize)MAX(run->config->intermediate_size, s->shared_expert_intermediate_size);
     run->x = floats(T, H);
     run->positions = moe_scratch(T * sizeof(uint32_t));
     allocate_attention(run);
-    run->logits = floats(run->job->want_logits ? T : run->chunk, E);
-    run->hidden = floats(run->job->want_hidden ? T : run->chunk, H);
+    run->logits = floats(run->job->want_logits ? T : chunk, E);
+    run->hidden = floats(run->job->want_hidden ? T : chunk, H);
     run->experts = moe_scratch(T * K * sizeof(uint16_t));
     run->routed = floats(T, K);
     run->offsets = moe_scratch((E + 2) * sizeof(uint32_t));
-    run->slots = moe_scratch(pairs * sizeof(uint32_t));
+    run->slots = moe_scratch(chunk * K * sizeof(uint32_t));
     run->rows = floats(pairs, H);
-    run->middle = floats(1, MAX(pairs * F, run->chunk * dense));
+    run->middle = floats(1, MAX(pairs * F, chunk * dense));
     run->rows_out = floats(pairs, H);
-    run->sum = floats(run->chunk, H);
+    run->sum = floats(chunk, H);
     if (run->config->parts > 1)
         run->shortcut = floats(T, H);
     if (run->config->expert_capacity > 0) {
         run->dropped = moe_scratch(T * K);
         run->counts = moe_scratch(E * sizeof(uint32_t));
-        run->kept = moe_scratch(pairs * sizeof(uint16_t));
+        run->kept = moe_scratch(chunk * K * sizeof(uint16_t));
     }
 }
 
@@ -329,8 +338,11 @@ static void embed(MoeRun *run)
     const MoeForward *job = run->job;
     const MoeMatrix *embedding = &run->ends.embedding;
     gsize H = embedding->cols;
+    const gsize some = 64, around = 1 << 16; /* the system maps pages around the one that is read */
     for (gsize t = 0; t < run->T; t++) {
         float *to = run->x + t * H;
+        if (t % some == 0)
+            moe_run_touch(run, (double)(some * (H * sizeof(float) + around)));
         const float *row = moe_matrix_rows(embedding, job->ids[t], 1, to);
         if (row != to)
             memcpy(to, row, H * sizeof(float));
@@ -356,22 +368,24 @@ static gboolean run_part(MoeRun *run, int layer, int part, GError **error)
     const MoeBlock *block = &run->blocks[layer];
     const int stack = moe_model_stack(run->shape, layer);
     const gsize begin = run->stacks[stack].first_token, end = run->stacks[stack].end_token;
-    double T = (double)(end - begin), parts = block->n_parts;
-    double done = work_before(run, layer) + part / parts * T;
-    double total = work_before(run, (int)run->shape->num_hidden_layers);
+    /* A token is done when it has been through all blocks. */
+    double blocks = (double)run->shape->num_hidden_layers, parts = block->n_parts;
+    double T = (double)(end - begin) / blocks, unit = 1 / (2 * parts * blocks);
+    double done = work_before(run, layer) / blocks + part / parts * T;
+    double total = work_before(run, (int)run->shape->num_hidden_layers) / blocks;
     const MoeKeys *keys = run->cache != NULL ? &run->cache[2 * layer + part] : &run->keys;
     for (MoePiece piece = before_first(run, stack); next_piece(run, &piece);) {
         moe_run_attention(run, &block->parts[part].attention, keys, &piece);
         if (block->parts[part].cross.o.data != NULL)
             moe_run_cross(run, &block->parts[part].cross, keys, &piece);
         double here = (double)(piece.start + piece.n - begin);
-        moe_progress_update(job->progress, done + here / (2 * parts), total);
+        moe_progress_update(job->progress, done + here * unit, total);
     }
-    for (gsize start = begin; start < end; start += run->chunk) {
-        if (!moe_run_ffn(run, block, part, start, MIN(run->chunk, end - start), layer, error))
+    for (gsize start = begin; start < end; start += run->plan.chunk) {
+        if (!moe_run_ffn(run, block, part, start, MIN(run->plan.chunk, end - start), layer, error))
             return FALSE;
-        moe_progress_update(job->progress, done + (T + (double)(start - begin)) / (2 * parts),
-                            total);
+        double here = (double)(start - begin + end - begin);
+        moe_progress_update(job->progress, done + here * unit, total);
     }
     return TRUE;
 }
@@ -397,6 +411,8 @@ static gboolean report(const MoeRun *run, int layer, GError **error)
 static gboolean run_block(MoeRun *run, int layer, GError **error)
 {
     const MoeBlock *block = &run->blocks[layer];
+    moe_progress_part(run->job->progress, "block", layer + 1, (int)run->shape->num_hidden_layers);
+    moe_run_prefetch_experts(run, block, 0);
     gboolean good = run->checked || check_block(run, block, error);
     moe_run_lap(run, MOE_STAGE_CHECK);
     for (int part = 0; part < block->n_parts && good; part++)
@@ -419,6 +435,7 @@ static void run_head_piece(MoeRun *run, gsize first, gsize n, float *logits)
     for (gsize i = 0; i < n; i++)
         memcpy(last + i * H, run->x + job->head_tokens[first + i] * H, H * sizeof(float));
     moe_run_norm(run, &run->ends.final_norm, n, last, last);
+    moe_run_touch(run, moe_matrix_bytes(&run->ends.head));
     moe_linear(n, last, &run->ends.head, logits);
     if (run->ends.head_bias != NULL)
         moe_add_bias(n, V, run->ends.head_bias, logits);
@@ -434,7 +451,7 @@ static gboolean run_head(MoeRun *run, GError **error)
     if (job->n_head_tokens == 0)
         return TRUE;
     if (!run->checked && run->ends.head.data != run->ends.embedding.data &&
-        !moe_weights_check_finite(run->weights, &run->ends.head, error))
+        !check_matrix(run, &run->ends.head, error))
         return FALSE;
     if (job->head_out != NULL) {
         run_head_piece(run, 0, job->n_head_tokens, job->head_out);
@@ -485,13 +502,22 @@ gboolean moe_run_batch(MoeRun *run, const MoeForward *job, GError **error)
     if (!check_batch(job, run->T, error))
         return FALSE;
     plan_stacks(run);
-    plan_memory(run);
+    if (!moe_run_plan(run, error) ||
+        (!run->checked && job->first_block == 0 && !check_matrix(run, &run->ends.embedding, error)))
+        return FALSE;
     allocate(run);
-    embed(run);
+    gsize H = (gsize)run->shape->hidden_size;
+    if (job->first_block > 0)
+        memcpy(run->x, job->states, run->T * H * sizeof(float));
+    else
+        embed(run);
     place(run);
     gboolean good = TRUE;
-    for (int l = 0; l < run->shape->num_hidden_layers && good; l++)
-        good = run_block(run, l, error);
+    moe_progress_skip(job->progress,
+                      work_before(run, job->first_block) / (double)run->shape->num_hidden_layers);
+    for (int l = job->first_block; l < run->shape->num_hidden_layers && good; l++)
+        good = run_block(run, l, error) &&
+               (job->block_done == NULL || job->block_done(job->user, l + 1, run->x, error));
     good = good && run_head(run, error);
     release(run);
     return good;

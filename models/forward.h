@@ -1,8 +1,9 @@
 /* forward.h - runs a checkpoint over a batch, block by block, and reports its routing.
  *
  * Layer: models. All tokens go through block l before block l + 1 is touched, so the weights are
- * read once, from the mapping, and memory is the batch's states, one group's attention and one
- * chunk's experts. Results do not depend on the number of threads.
+ * read once, from the mapping, and memory is the batch's states, one piece's attention, one group of
+ * experts and their tokens. Pages of weights that have been used are given up as others are read, and
+ * those that come next are asked for ahead. Results do not depend on the number of threads.
  */
 #ifndef MOE_MODELS_FORWARD_H
 #define MOE_MODELS_FORWARD_H
@@ -63,16 +64,22 @@ typedef struct {
     gboolean want_hidden, want_logits; /* in MoeRouting */
     const gsize *head_tokens; /* [n_head_tokens]: tokens whose next-token logits are wanted */
     gsize n_head_tokens;
-    float *head_out;       /* [n_head_tokens, vocab_size], or NULL: */
-    MoeHeadFunc head;      /* is told them instead */
-    gsize scratch_bytes;   /* for a chunk of tokens on their way through the experts; 0: 512 MiB */
+    float *head_out;  /* [n_head_tokens, vocab_size], or NULL: */
+    MoeHeadFunc head; /* is told them instead */
+    /* To go on with a run that was cut off: blocks below @first_block are passed over, with the states
+     * [T, hidden_size] of all tokens before it; 0: from the beginning. */
+    int first_block;
+    const float *states;
+    /* Called after each block, and its routing(), with the states before the next; NULL: nobody. */
+    gboolean (*block_done)(void *user, int next_block, const float *states, GError **error);
+    double memory_bytes;   /* the run may take, pages of weights included; 0: as much as is good */
     double *seconds;       /* [MOE_STAGE_COUNT], added to; NULL: not measured */
-    MoeProgress *progress; /* told tokens times blocks */
+    MoeProgress *progress; /* told tokens and the block under way */
 } MoeForward;
 
-/* Runs the batch. Errors: MOE_ERROR_INPUT (sequences that do not pair, an id outside the vocabulary, tensors missing,
- * superfluous or of another shape, weights or router logits that are not finite), or what routing()
- * set. */
+/* Runs the batch. Errors: MOE_ERROR_INPUT (sequences that do not pair, an id outside the vocabulary,
+ * tensors missing, superfluous or of another shape, weights or router logits that are not finite;
+ * memory_bytes that are not enough, with the number that is), or what routing() set. */
 gboolean moe_forward(const MoeForward *job, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 #endif

@@ -185,6 +185,7 @@ void moe_run_attention(MoeRun *run, const MoeAttention *a, const MoeKeys *keys,
     MoeAttentionShape shape = a->shape;
     const MoeKeys to = {keys->k + piece->past * widths.k, keys->v + piece->past * widths.v};
     float *x = run->x + start * H;
+    moe_run_touch(run, moe_attention_bytes(a));
     moe_run_norm(run, &a->norm, n, x, run->normed);
     moe_run_lap(run, MOE_STAGE_NORM);
     if (is_latent(run->config))
@@ -209,6 +210,7 @@ void moe_run_cross(MoeRun *run, const MoeAttention *a, const MoeKeys *keys, cons
     gsize n_sequences = piece->last - piece->first, n_keys = of[n_sequences] - of[0];
     float *x = run->x + piece->start * H;
     const float *encoded = run->x + of[0] * H;
+    moe_run_touch(run, moe_attention_bytes(a));
     moe_run_norm(run, &a->norm, n, x, run->normed);
     moe_run_lap(run, MOE_STAGE_NORM);
     project_with_bias(n, run->normed, &a->q, a->q_bias, run->q);

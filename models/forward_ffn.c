@@ -14,6 +14,7 @@ static void run_dense(MoeRun *run, const MoeExpert *ffn, const MoeMatrix *router
 {
     gsize H = (gsize)run->shape->hidden_size;
     const uint32_t offsets[] = {0, (uint32_t)n};
+    moe_run_touch(run, moe_expert_bytes(ffn));
     moe_experts_swiglu(1, H, ffn->gate.rows, ffn, offsets, h, run->middle, run->rows_out);
     if (router->data == NULL) {
         moe_add_scaled(n * H, 1, run->rows_out, y);
@@ -61,29 +62,85 @@ static const uint16_t *kept_experts(MoeRun *run, gsize start, gsize n)
     return run->kept;
 }
 
-/* y += the sum of weights * expert(h), or of expert(weights * h), for @n tokens. */
-static void run_experts(MoeRun *run, const MoeBlock *block, gsize start, gsize n, const float *h,
-                        float *y)
+/* The experts from @first on that go through together: as many as there is room for the rows and the
+ * weights of, one at least. Returns the next. */
+static gsize group_end(const MoeRun *run, const MoeBlock *block, gsize first, double *bytes_out)
+{
+    gsize E = (gsize)run->shape->num_experts, end = first;
+    gsize computed = E - (gsize)run->shape->identity_experts;
+    double bytes = 0, more = 0;
+    do {
+        bytes += more;
+        end++;
+        more = end < computed ? moe_expert_bytes(&block->experts[end]) : 0;
+    } while (end < E && run->offsets[end + 1] - run->offsets[first] <= run->plan.pairs &&
+             bytes + more <= run->plan.window);
+    *bytes_out = bytes;
+    return end;
+}
+
+/* The rows of experts [first, end), gathered in run->rows, into run->rows_out. */
+static void run_group(MoeRun *run, const MoeBlock *block, gsize first, gsize end)
+{
+    gsize H = (gsize)run->shape->hidden_size, F = (gsize)run->shape->moe_intermediate_size;
+    gsize computed = (gsize)(run->shape->num_experts - run->shape->identity_experts);
+    gsize last = CLAMP(computed, first, end), base = run->offsets[first];
+    g_autofree uint32_t *offsets = g_new(uint32_t, last - first + 1);
+    for (gsize e = first; e <= last; e++)
+        offsets[e - first] = (uint32_t)(run->offsets[e] - base);
+    if (last > first)
+        moe_experts_swiglu(last - first, H, F, block->experts + first, offsets, run->rows,
+                           run->middle, run->rows_out);
+    gsize done = (run->offsets[last] - base) * H, all = (run->offsets[end] - base) * H;
+    memcpy(run->rows_out + done, run->rows + done, (all - done) * sizeof(float)); /* identities */
+}
+
+static gboolean check_group(const MoeRun *run, const MoeBlock *block, gsize first, gsize end,
+                            GError **error)
+{
+    gsize computed = (gsize)(run->shape->num_experts - run->shape->identity_experts);
+    for (gsize e = first; e < MIN(end, computed); e++)
+        if (!moe_run_check_ffn(run, &block->experts[e], error))
+            return FALSE;
+    return TRUE;
+}
+
+/* y += the sum of weights * expert(h), or of expert(weights * h), for the @n tokens from @start on of
+ * block @layer. */
+static gboolean run_experts(MoeRun *run, const MoeBlock *block, gsize start, gsize n, int layer,
+                            const float *h, float *y, GError **error)
 {
     const MoeModelShape *s = run->shape;
     gsize H = (gsize)s->hidden_size, E = (gsize)s->num_experts, K = (gsize)s->num_experts_per_tok;
-    gsize computed = (gsize)(s->num_experts - s->identity_experts);
-    const float *weights = run->routed + start * K;
+    gboolean weighs_input = run->model->family->weighs_input;
+    const int stack = moe_model_stack(s, layer);
     gsize bins = E + (run->dropped != NULL ? 1 : 0);
+    const float *weights = run->routed + start * K;
+    double bytes;
     moe_permute_plan(n, K, bins, kept_experts(run, start, n), run->offsets, run->slots);
-    moe_permute_rows(n, K, H, h, run->slots, run->rows);
-    if (run->model->family->weighs_input)
-        moe_scale_rows(n, K, H, run->slots, weights, run->rows);
-    moe_run_lap(run, MOE_STAGE_PERMUTE);
-    moe_experts_swiglu(computed, H, (gsize)s->moe_intermediate_size, block->experts, run->offsets,
-                       run->rows, run->middle, run->rows_out);
-    gsize first = run->offsets[computed] * H, end = run->offsets[E] * H;
-    memcpy(run->rows_out + first, run->rows + first, (end - first) * sizeof(float));
-    memset(run->rows_out + end, 0, (n * K * H - end) * sizeof(float));
-    moe_run_lap(run, MOE_STAGE_EXPERTS);
-    moe_combine_rows(n, K, H, run->rows_out, run->slots,
-                     run->model->family->weighs_input ? NULL : weights, y);
-    moe_run_lap(run, MOE_STAGE_COMBINE);
+    for (gsize first = 0, end; first < E; first = end) {
+        end = group_end(run, block, first, &bytes);
+        const uint32_t *slots = run->offsets;
+        moe_run_touch(run, bytes);
+        moe_run_prefetch_experts(run, block, end);
+        if (end == E && start + n == run->stacks[stack].end_token)
+            moe_run_prefetch_block(run, layer + 1);
+        moe_run_lap(run, MOE_STAGE_PERMUTE);
+        if (!run->checked && start == run->stacks[stack].first_token &&
+            !check_group(run, block, first, end, error))
+            return FALSE;
+        moe_run_lap(run, MOE_STAGE_CHECK);
+        moe_permute_rows(n, K, H, h, run->slots, slots[first], slots[end], run->rows);
+        if (weighs_input)
+            moe_scale_rows(n, K, H, run->slots, slots[first], slots[end], weights, run->rows);
+        moe_run_lap(run, MOE_STAGE_PERMUTE);
+        run_group(run, block, first, end);
+        moe_run_lap(run, MOE_STAGE_EXPERTS);
+        moe_combine_rows(n, K, H, run->rows_out, run->slots, slots[first], slots[end],
+                         weighs_input ? NULL : weights, y);
+        moe_run_lap(run, MOE_STAGE_COMBINE);
+    }
+    return TRUE;
 }
 
 gboolean moe_run_ffn(MoeRun *run, const MoeBlock *block, int part, gsize start, gsize n, int layer,
@@ -107,8 +164,9 @@ gboolean moe_run_ffn(MoeRun *run, const MoeBlock *block, int part, gsize start, 
     moe_run_lap(run, MOE_STAGE_NORM);
     if (sparse && !route(run, block, start, n, layer, h, error))
         return FALSE;
-    if (sparse)
-        run_experts(run, block, start, n, h, shortcut ? run->shortcut + start * H : y);
+    if (sparse && !run_experts(run, block, start, n, layer, h,
+                               shortcut ? run->shortcut + start * H : y, error))
+        return FALSE;
     if (block->parts[part].dense.gate.data != NULL)
         run_dense(run, &block->parts[part].dense, &(MoeMatrix){0}, n, h, y);
     if (sparse && block->shared.gate.data != NULL)

@@ -170,6 +170,11 @@ static gboolean read_value(Cursor *c, MoeGguf *file)
     return TRUE;
 }
 
+void moe_gguf_release(const MoeGguf *file)
+{
+    moe_file_release(file->file);
+}
+
 const MoeGgufValue *moe_gguf_values(const MoeGguf *file, guint *n_out)
 {
     *n_out = file->values->len;

@@ -57,6 +57,9 @@ const MoeTensor *moe_gguf_tensors(const MoeGguf *file, guint *n_out);
 const MoeTensor *moe_gguf_tensor(const MoeGguf *file, const char *name);
 const char *moe_gguf_path(const MoeGguf *file);
 
+/* As moe_file_release(). */
+void moe_gguf_release(const MoeGguf *file);
+
 /* Sets MOE_ERROR_INPUT with the path and the byte of @value before the message, and its key.
  * Always returns FALSE. */
 gboolean moe_gguf_fail(const MoeGguf *file, const MoeGgufValue *value, GError **error,

@@ -231,6 +231,11 @@ void moe_safetensors_free(MoeSafetensors *file)
     g_free(file);
 }
 
+void moe_safetensors_release(const MoeSafetensors *file)
+{
+    moe_file_release(file->file);
+}
+
 const MoeTensor *moe_safetensors_tensors(const MoeSafetensors *file, guint *n_out)
 {
     *n_out = file->tensors->len;

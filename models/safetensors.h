@@ -25,6 +25,9 @@ const MoeTensor *moe_safetensors_find(const MoeSafetensors *file, const char *na
 const char *moe_safetensors_metadata(const MoeSafetensors *file, const char *key);
 const char *moe_safetensors_path(const MoeSafetensors *file);
 
+/* As moe_file_release(). */
+void moe_safetensors_release(const MoeSafetensors *file);
+
 /* Writes @n tensors (in this order of data when types are of one size; larger elements come first,
  * as the reference writer does) and the metadata, pairs of key and value, NULL-terminated or NULL.
  * Errors: MOE_ERROR_FAILED. */

@@ -8,6 +8,8 @@
 #include "sim/base/json.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { LARGEST_INDEX = 256 << 20 };
 
@@ -493,6 +495,22 @@ gboolean moe_weights_check_finite(const MoeWeights *weights, const MoeMatrix *ma
                     "%s: tensor '%s': element [%s%zu, %zu] is not a finite number", path, name,
                     slice_text != NULL ? slice_text : "", matrix->transposed ? col : row,
                     matrix->transposed ? row : col);
+}
+
+void moe_weights_release(const MoeWeights *weights)
+{
+    for (guint s = 0; s < weights->shards->len; s++)
+        moe_safetensors_release(weights->shards->pdata[s]);
+    for (guint f = 0; weights->gguf != NULL && f < weights->gguf->len; f++)
+        moe_gguf_release(weights->gguf->pdata[f]);
+}
+
+void moe_weights_prefetch(const MoeMatrix *matrix)
+{
+    gsize bytes, page = (gsize)sysconf(_SC_PAGESIZE);
+    const char *data = moe_matrix_span(matrix, &bytes);
+    gsize before = (gsize)data % page; /* advice begins at a page */
+    (void)madvise((void *)(data - before), before + bytes, MADV_WILLNEED);
 }
 
 char *moe_weights_digest(const MoeWeights *weights, GError **error)

@@ -2,12 +2,20 @@
 
 #include "workloads/record.h"
 
+#include "sim/base/memory.h"
+#include "workloads/kept.h"
+
 #include <string.h>
 
 typedef struct {
+    const MoeRecord *job;
     MoeTrace *trace;
     const MoeBatch *batch;
     int next; /* row of trace->layers */
+    char *key;
+    double memory_bytes; /* that the run is planned for */
+    gint64 saved_us;     /* when the run was last kept */
+    gint64 cost_us;      /* what that took */
 } Recorder;
 
 /* The sequence of the batch that is number @s in the trace, where those of an encoder and a decoder
@@ -118,31 +126,116 @@ static MoeTrace *new_trace(const MoeModel *model, const MoeWeights *weights, con
     return trace;
 }
 
-MoeTrace *moe_record(const MoeModel *model, const MoeBatch *batch, double *seconds,
-                     MoeProgress *progress, GError **error)
+/* --- texts that are given -------------------------------------------------------------------- */
+
+static gboolean is_kept(const MoeRecord *job)
 {
-    g_autoptr(MoeWeights) weights = moe_weights_open(model->path, error);
+    return job->kept != NULL && job->batch->n_encoded == 0;
+}
+
+static gboolean keep_run(void *user, int next_block, const float *states, GError **error)
+{
+    const gint64 patience_us = G_USEC_PER_SEC / 4, share = 20;
+    Recorder *r = user;
+    gint64 now = g_get_monotonic_time(), waited = now - r->saved_us;
+    if (next_block == r->job->model->shape.num_hidden_layers || waited < patience_us ||
+        waited < share * r->cost_us)
+        return TRUE;
+    if (!moe_kept_save(r->job->kept, r->key, r->trace, r->next, next_block, r->memory_bytes, states,
+                       error))
+        return FALSE;
+    r->saved_us = g_get_monotonic_time();
+    r->cost_us = r->saved_us - now;
+    return TRUE;
+}
+
+/* What the run takes beside the model's: the trace, and what is read. */
+static double own_bytes(const MoeRecord *job)
+{
+    const MoeModelShape *s = &job->model->shape;
+    double pairs = (double)(s->num_experts_per_tok * moe_model_moe_layers(s));
+    return (double)job->batch->n_tokens * (pairs * (sizeof(guint16) + sizeof(float)) + 16);
+}
+
+/* The states to go on with, when there is a run to go on with; *first_block_out 0: there is none. */
+static MoeSafetensors *go_on(Recorder *r, int *first_block_out, GError **error)
+{
+    const gsize guessed_bytes_us = 200; /* of digest and disk, until it is known */
+    const MoeRecord *job = r->job;
+    *first_block_out = 0;
+    r->saved_us = g_get_monotonic_time();
+    r->cost_us = (gint64)(job->batch->n_tokens * (gsize)job->model->shape.hidden_size *
+                          sizeof(float) / guessed_bytes_us);
+    if (!is_kept(job))
+        return NULL;
+    r->key = moe_kept_key(r->trace, job->batch);
+    if (!g_file_test(job->kept, G_FILE_TEST_EXISTS))
+        return NULL;
+    double memory;
+    g_autoptr(GError) inner = NULL;
+    MoeSafetensors *file =
+        moe_kept_load(job->kept, r->key, r->trace, &r->next, first_block_out, &memory, &inner);
+    if (file == NULL) {
+        r->next = 0;
+        *first_block_out = 0;
+        if (!job->kept_force)
+            g_propagate_error(error, g_steal_pointer(&inner));
+        return NULL;
+    }
+    /* As it was cut, so it goes on: products of other sizes may round in another way. */
+    if (!(job->memory_bytes > 0))
+        r->memory_bytes = memory;
+    return file;
+}
+
+static gboolean run(Recorder *r, MoeWeights *weights, GError **error)
+{
+    const MoeRecord *job = r->job;
+    int first_block;
+    g_autoptr(GError) inner = NULL;
+    g_autoptr(MoeSafetensors) states = go_on(r, &first_block, &inner);
+    if (inner != NULL) {
+        g_propagate_error(error, g_steal_pointer(&inner));
+        return FALSE;
+    }
+    if (job->first_block_out != NULL)
+        *job->first_block_out = first_block;
+    double memory = r->memory_bytes - own_bytes(job);
+    const MoeForward forward = {
+        .model = job->model,
+        .weights = weights,
+        .ids = job->batch->ids,
+        .n_sequences = job->batch->n_sequences,
+        .offsets = job->batch->offsets,
+        .n_encoded = job->batch->n_encoded,
+        .routing = keep,
+        .user = r,
+        .first_block = first_block,
+        .states = states != NULL ? moe_safetensors_find(states, "states")->data : NULL,
+        .block_done = is_kept(job) ? keep_run : NULL,
+        .memory_bytes = MAX(memory, 1),
+        .seconds = job->seconds,
+        .progress = job->progress,
+    };
+    return moe_forward(&forward, error);
+}
+
+MoeTrace *moe_record(const MoeRecord *job, GError **error)
+{
+    const MoeBatch *batch = job->batch;
+    g_autoptr(MoeWeights) weights = moe_weights_open(job->model->path, error);
     g_autoptr(MoeTrace) trace =
-        weights != NULL ? new_trace(model, weights, batch->description, error) : NULL;
+        weights != NULL ? new_trace(job->model, weights, batch->description, error) : NULL;
     if (trace == NULL)
         return NULL;
     set_batch(trace, batch);
-    Recorder recorder = {.trace = trace, .batch = batch};
-    const MoeForward job = {
-        .model = model,
-        .weights = weights,
-        .ids = batch->ids,
-        .n_sequences = batch->n_sequences,
-        .offsets = batch->offsets,
-        .n_encoded = batch->n_encoded,
-        .routing = keep,
-        .user = &recorder,
-        .seconds = seconds,
-        .progress = progress,
-    };
-    if (!moe_forward(&job, error))
-        return NULL;
-    return g_steal_pointer(&trace);
+    Recorder recorder = {
+        .job = job, .trace = trace, .batch = batch, .memory_bytes = job->memory_bytes};
+    if (!(job->memory_bytes > 0))
+        recorder.memory_bytes = moe_memory_available();
+    gboolean good = run(&recorder, weights, error);
+    g_free(recorder.key);
+    return good ? g_steal_pointer(&trace) : NULL;
 }
 
 /* --- texts that are written ------------------------------------------------------------------ */

@@ -9,11 +9,27 @@
 #include "workloads/batch.h"
 #include "workloads/trace.h"
 
-/* Runs @batch (of a model with an encoder: moe_batch_pair()) through @model and returns the trace, which the caller frees. One pass over known
+/* Known text, and how to run it. */
+typedef struct {
+    const MoeModel *model; /* with a family */
+    const MoeBatch *batch;
+    double memory_bytes; /* the process may take; 0: what the machine has */
+    /* A file in which the run is kept as it goes, so that it can go on where it was cut off; NULL:
+     * nowhere. When it is there it must be of the same run. The caller removes it once the trace is
+     * safe. It is written after a block when that costs at most a twentieth of the time; never
+     * for models with an encoder. */
+    const char *kept;
+    gboolean kept_force;  /* pass over a file that is of another run */
+    int *first_block_out; /* the block that the run went on at; NULL: nobody asks */
+    double *seconds;      /* as MoeForward, may be NULL */
+    MoeProgress *progress;
+} MoeRecord;
+
+/* Runs the batch (of a model with an encoder: moe_batch_pair()) through the model and returns the trace, which the caller frees. One pass over known
  * text also gives the decisions that decoding it would make, since attention is causal.
- * @seconds: as MoeForward; may be NULL. Errors: MOE_ERROR_INPUT; NULL then. */
-MoeTrace *moe_record(const MoeModel *model, const MoeBatch *batch, double *seconds,
-                     MoeProgress *progress, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+ * Errors: MOE_ERROR_INPUT (also a kept file of another run, and too little memory), MOE_ERROR_FAILED
+ * (the kept file cannot be written); NULL then. */
+MoeTrace *moe_record(const MoeRecord *job, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Texts that a model writes behind prompts. */
 typedef struct {

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,25 +84,64 @@ GMappedFile *moe_file_map(const char *path, GError **error)
     return file;
 }
 
-char *moe_file_digest(const char *path, GError **error)
+void moe_file_release(GMappedFile *file)
 {
-    const gsize whole = 256 << 20, mib = 1 << 20, stride = 64 << 20;
-    g_autoptr(GMappedFile) file = moe_file_map(path, error);
-    if (file == NULL)
-        return NULL;
-    const guchar *data = (const guchar *)g_mapped_file_get_contents(file);
-    gsize length = g_mapped_file_get_length(file);
-    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
-    if (length <= whole) {
-        g_checksum_update(sum, data, (gssize)length);
-        return g_strconcat("sha256:", g_checksum_get_string(sum), NULL);
+    (void)madvise(g_mapped_file_get_contents(file), g_mapped_file_get_length(file), MADV_DONTNEED);
+}
+
+/* Adds the bytes [at, at + length) of the file @fd to @sum. Read, not mapped: pages of a mapping
+ * would count as this process's memory. */
+static gboolean add_bytes(GChecksum *sum, int fd, const char *path, gsize at, gsize length,
+                          GError **error)
+{
+    enum { PART = 1 << 18 };
+    g_autofree guchar *part = g_malloc(PART);
+    while (length > 0) {
+        gssize n = pread(fd, part, MIN(length, PART), (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return moe_fail(error, MOE_ERROR_INPUT, "%s: cannot be read: %s", path,
+                            n < 0 ? g_strerror(errno) : "it has become shorter");
+        g_checksum_update(sum, part, n);
+        at += (gsize)n;
+        length -= (gsize)n;
     }
+    return TRUE;
+}
+
+static gboolean add_samples(GChecksum *sum, int fd, const char *path, gsize length, GError **error)
+{
+    const gsize mib = 1 << 20, stride = 64 << 20;
     g_autofree char *size = g_strdup_printf("%" G_GSIZE_FORMAT "\n", length);
     g_checksum_update(sum, (const guchar *)size, -1);
     for (gsize at = 0; at + mib <= length; at += stride)
-        g_checksum_update(sum, data + at, (gssize)mib);
-    g_checksum_update(sum, data + length - mib, (gssize)mib);
-    return g_strconcat("sha256-sampled:", g_checksum_get_string(sum), NULL);
+        if (!add_bytes(sum, fd, path, at, mib, error))
+            return FALSE;
+    return add_bytes(sum, fd, path, length - mib, mib, error);
+}
+
+char *moe_file_digest(const char *path, GError **error)
+{
+    const gsize whole = 256 << 20;
+    struct stat info;
+    int fd = open_input(path, &info, error);
+    if (fd < 0)
+        return NULL;
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    gsize length = (gsize)info.st_size;
+    gboolean good;
+    if (!S_ISREG(info.st_mode))
+        good = moe_fail(error, MOE_ERROR_INPUT, "%s: not a regular file", path);
+    else if (length == 0)
+        good = moe_fail(error, MOE_ERROR_INPUT, "%s: the file is empty", path);
+    else if (length <= whole)
+        good = add_bytes(sum, fd, path, 0, length, error);
+    else
+        good = add_samples(sum, fd, path, length, error);
+    close(fd);
+    const char *kind = length <= whole ? "sha256:" : "sha256-sampled:";
+    return good ? g_strconcat(kind, g_checksum_get_string(sum), NULL) : NULL;
 }
 
 struct MoeWriter {

@@ -19,6 +19,10 @@ gboolean moe_file_read(const char *path, size_t limit, char **data_out, size_t *
  * Errors: MOE_ERROR_INPUT (missing, unreadable, a folder, empty). */
 GMappedFile *moe_file_map(const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Gives up the memory that the pages of @file take in this process; what is read again comes from the
+ * file, or from the system's cache of it. */
+void moe_file_release(GMappedFile *file);
+
 /* What tells one file's content from another's, as text. Up to 256 MiB: "sha256:" and the digest of
  * all bytes. Above: "sha256-sampled:" and the digest of the size, the first MiB, the last MiB, and
  * one MiB of every 64, since hashing hundreds of GB would cost more than the run. Free with

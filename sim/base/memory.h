@@ -11,6 +11,10 @@
 /* Bytes of physical memory of this machine. */
 double moe_memory_size(void);
 
+/* Bytes that can be had without pushing others out, as the kernel estimates it, within the limit of
+ * the control group (Linux; elsewhere the machine's). */
+double moe_memory_available(void);
+
 /* Whether @bytes, an estimate, fit. @what is what takes them ("the steps"). Errors:
  * MOE_ERROR_INPUT. */
 gboolean moe_memory_check(double bytes, const char *what, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -10,6 +10,9 @@ struct MoeProgress {
     gboolean terminal;
     gboolean shown;
     gint64 start_us, last_us;
+    double before;
+    const char *part;
+    int part_index, n_parts;
 };
 
 MoeProgress *moe_progress_new(const char *label, const char *unit)
@@ -20,6 +23,17 @@ MoeProgress *moe_progress_new(const char *label, const char *unit)
     progress->terminal = isatty(STDERR_FILENO) == 1;
     progress->start_us = g_get_monotonic_time();
     return progress;
+}
+
+static void print_time(double seconds)
+{
+    int minutes = (int)(seconds / 60);
+    if (minutes < 2)
+        fprintf(stderr, ", %.0f s left", seconds);
+    else if (minutes < 120)
+        fprintf(stderr, ", %d min left", minutes);
+    else
+        fprintf(stderr, ", %d h %02d min left", minutes / 60, minutes % 60);
 }
 
 void moe_progress_update(MoeProgress *progress, double done, double total)
@@ -33,11 +47,31 @@ void moe_progress_update(MoeProgress *progress, double done, double total)
     progress->last_us = now;
     progress->shown = TRUE;
     double elapsed = (double)(now - progress->start_us) / G_USEC_PER_SEC;
-    fprintf(stderr, "\r\033[K%s: %3.0f %%", progress->label, 100 * done / total);
+    double rate = (done - progress->before) / elapsed;
+    fprintf(stderr, "\r\033[K%s: ", progress->label);
+    if (progress->part != NULL)
+        fprintf(stderr, "%s %d of %d, ", progress->part, progress->part_index, progress->n_parts);
+    fprintf(stderr, "%.0f %%", 100 * done / total);
     if (progress->unit != NULL)
-        fprintf(stderr, ", %.0f %s/s", done / elapsed, progress->unit);
-    fprintf(stderr, ", %.0f s left", elapsed * (total - done) / done);
+        fprintf(stderr, ", %.*f %s/s", rate < 10 ? 1 : 0, rate, progress->unit);
+    if (rate > 0)
+        print_time((total - done) / rate);
     fflush(stderr);
+}
+
+void moe_progress_part(MoeProgress *progress, const char *name, int index, int n)
+{
+    if (progress == NULL)
+        return;
+    progress->part = name;
+    progress->part_index = index;
+    progress->n_parts = n;
+}
+
+void moe_progress_skip(MoeProgress *progress, double done)
+{
+    if (progress != NULL)
+        progress->before = done;
 }
 
 void moe_progress_free(MoeProgress *progress)

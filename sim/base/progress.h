@@ -1,4 +1,4 @@
-/* progress.h - "what 42 % 1,234 tokens/s, 12 s left" on a terminal.
+/* progress.h - "tracing: block 3 of 16, 42 %, 1,234 tokens/s, 12 s left" on a terminal.
  *
  * Layer: sim/base. Only sim/cli creates one; the layers below take a MoeProgress * that may be NULL
  * and report how far they are. Nothing is shown in the first two seconds, or when standard error is
@@ -16,6 +16,12 @@ MoeProgress *moe_progress_new(const char *label, const char *unit);
 
 /* @done of @total (in @unit) are done. Cheap: prints at most five times a second. NULL is fine. */
 void moe_progress_update(MoeProgress *progress, double done, double total);
+
+/* Part @index of @n, called @name ("block"; static), is under way. */
+void moe_progress_part(MoeProgress *progress, const char *name, int index, int n);
+
+/* So much was done before, in no time. */
+void moe_progress_skip(MoeProgress *progress, double done);
 
 /* Erases the line and frees. NULL is fine. */
 void moe_progress_free(MoeProgress *progress);

@@ -2,19 +2,22 @@
 
 #include "sim/base/file.h"
 #include "sim/base/preset.h"
+#include "sim/base/units.h"
 #include "sim/cli/cli.h"
 #include "workloads/hidden.h"
 #include "workloads/record.h"
 #include "workloads/synth.h"
 
+#include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
 
 typedef struct {
-    char *output, *synthetic, *hidden, *model, *router, *lengths;
+    char *output, *synthetic, *hidden, *model, *router, *lengths, *memory;
     char **set, **target;
     int length, tokens, threads;
-    gboolean no_special, force;
+    gboolean no_special, no_resume, force;
+    double memory_bytes;
 } Options;
 
 static void options_clear(Options *o)
@@ -25,6 +28,7 @@ static void options_clear(Options *o)
     g_free(o->model);
     g_free(o->router);
     g_free(o->lengths);
+    g_free(o->memory);
     g_strfreev(o->set);
     g_strfreev(o->target);
 }
@@ -144,6 +148,14 @@ static void print_speed(const MoeCli *cli, const MoeTrace *trace, double elapsed
                       sum > 0 ? 100 * seconds[s] / sum : 0);
 }
 
+/* Where a long run is kept as it goes: beside its output, unless that is no file. Free it. */
+static char *kept_name(const Options *o)
+{
+    gboolean plain = g_file_test(o->output, G_FILE_TEST_IS_REGULAR) ||
+                     !g_file_test(o->output, G_FILE_TEST_EXISTS);
+    return plain && !o->no_resume ? g_strconcat(o->output, ".part", NULL) : NULL;
+}
+
 static MoeTrace *record(const MoeCli *cli, const Options *options, GError **error)
 {
     g_autoptr(MoeModel) model = moe_cli_load_model(cli->argv[0], error);
@@ -153,12 +165,26 @@ static MoeTrace *record(const MoeCli *cli, const Options *options, GError **erro
     if (batch == NULL)
         return NULL;
     double seconds[MOE_STAGE_COUNT] = {0};
-    g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "tracing", "tokens x blocks");
+    g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "tracing", "tokens");
+    g_autofree char *kept = kept_name(options);
+    int first_block = 0;
+    const MoeRecord job = {.model = model,
+                           .batch = batch,
+                           .memory_bytes = options->memory_bytes,
+                           .kept = kept,
+                           .kept_force = options->force,
+                           .first_block_out = &first_block,
+                           .seconds = seconds,
+                           .progress = progress};
     gint64 start = g_get_monotonic_time();
-    MoeTrace *trace = moe_record(model, batch, seconds, progress, error);
+    MoeTrace *trace = moe_record(&job, error);
     g_clear_pointer(&progress, moe_progress_free);
-    if (trace != NULL)
-        print_speed(cli, trace, (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC, seconds);
+    if (trace == NULL)
+        return NULL;
+    if (first_block > 0)
+        moe_cli_print(cli, "resumed at block %d of %" G_GINT64_FORMAT " from %s\n", first_block + 1,
+                      model->shape.num_hidden_layers, kept);
+    print_speed(cli, trace, (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC, seconds);
     return trace;
 }
 
@@ -220,6 +246,20 @@ static gboolean check_options(const MoeCli *cli, const Options *o, GError **erro
     return TRUE;
 }
 
+static gboolean read_memory(Options *o, GError **error)
+{
+    g_autoptr(GError) inner = NULL;
+    if (o->memory == NULL)
+        return TRUE;
+    if (o->synthetic != NULL || o->hidden != NULL)
+        return moe_fail(error, MOE_ERROR_USAGE,
+                        "--memory goes with a text, not with --synthetic or --hidden");
+    if (!moe_units_parse(o->memory, MOE_UNIT_BYTES, &o->memory_bytes, &inner))
+        return moe_fail(error, MOE_ERROR_USAGE, "--memory: %s", inner->message);
+    return o->memory_bytes > 0 ||
+           moe_fail(error, MOE_ERROR_USAGE, "--memory: write a size above 0, such as 4GiB");
+}
+
 static gboolean run(MoeCli *cli, GError **error)
 {
     g_auto(Options)
@@ -250,6 +290,10 @@ static gboolean run(MoeCli *cli, GError **error)
         {"lengths", 0, 0, G_OPTION_ARG_FILENAME, &o.lengths,
          "The lengths of the sequences of --hidden, as import reads them (one sequence)",
          "LENGTHS"},
+        {"memory", 0, 0, G_OPTION_ARG_FILENAME, &o.memory,
+         "Take at most SIZE of memory, such as 4GiB (what the machine has)", "SIZE"},
+        {"no-resume", 0, 0, G_OPTION_ARG_NONE, &o.no_resume,
+         "Do not keep a long run in FILE.part, nor go on with one kept there", NULL},
         {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},
         {"force", 0, 0, G_OPTION_ARG_NONE, &o.force, "Replace an existing file", NULL},
         {NULL},
@@ -257,7 +301,7 @@ static gboolean run(MoeCli *cli, GError **error)
     if (!moe_cli_parse(cli, entries, 0, -1, error) || !moe_cli_set_threads(o.threads, error) ||
         !moe_cli_count("length", &o.length, 1, G_MAXINT, 0, error) ||
         !moe_cli_count("tokens", &o.tokens, 1, G_MAXINT, 0, error) ||
-        !check_options(cli, &o, error))
+        !check_options(cli, &o, error) || !read_memory(&o, error))
         return FALSE;
     /* Better now than after an hour: can the trace be written? */
     if (!moe_writer_check(o.output, o.force, error))
@@ -267,6 +311,9 @@ static gboolean run(MoeCli *cli, GError **error)
                                                     : record(cli, &o, error);
     if (trace == NULL || !moe_trace_save(trace, o.output, o.force, error))
         return FALSE;
+    g_autofree char *kept = kept_name(&o);
+    if (kept != NULL && o.synthetic == NULL && o.hidden == NULL)
+        g_unlink(kept);
     moe_cli_print_trace(cli, trace, o.output);
     return TRUE;
 }

@@ -50,6 +50,8 @@ expect 2 err "--tokens: 1024 leave no room for a prompt in olmoe-tiny's context 
 expect 3 err "1028 tokens are more than olmoe-tiny's context of 1024" \
     generate olmoe-tiny --prompt "Once upon a time" --tokens 1024 -q
 expect 3 err "the texts hold no tokens" generate olmoe-tiny --prompt ""
+expect 2 err "--memory: '4' has no unit; write 4MB" trace olmoe-tiny sample -o x --memory 4
+expect 2 err "--memory goes with a text" trace --synthetic zipf --tokens 64 -o x --memory 4GB
 expect 2 err "a model and a text are needed" trace -o x olmoe-tiny
 expect 2 err "-o FILE is missing" import x.npy
 expect 2 err "--golden and one or more folders go together" verify --golden

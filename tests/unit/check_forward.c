@@ -53,7 +53,7 @@ static gboolean collect(void *user, const MoeRouting *routing, GError **error)
     return TRUE;
 }
 
-static Decisions *route(const gsize *offsets, gsize n_sequences, const guint32 *ids, gsize scratch)
+static Decisions *route(const gsize *offsets, gsize n_sequences, const guint32 *ids, double memory)
 {
     Decisions *d = g_new0(Decisions, 1);
     d->n = offsets[n_sequences];
@@ -67,7 +67,7 @@ static Decisions *route(const gsize *offsets, gsize n_sequences, const guint32 *
                             .offsets = offsets,
                             .routing = collect,
                             .user = d,
-                            .scratch_bytes = scratch};
+                            .memory_bytes = memory};
     g_autoptr(GError) error = NULL;
     ck_assert(moe_forward(&job, &error));
     assert_no_error(error);
@@ -133,13 +133,90 @@ START_TEST(the_future_does_not_matter)
 }
 END_TEST
 
-START_TEST(the_size_of_a_chunk_does_not_matter)
+/* Whether the run fits in @bytes. */
+static gboolean fits(const gsize *offsets, double bytes)
+{
+    const MoeForward job = {.model = f.model,
+                            .weights = f.weights,
+                            .ids = f.ids,
+                            .n_sequences = 1,
+                            .offsets = offsets,
+                            .memory_bytes = bytes};
+    g_autoptr(GError) error = NULL;
+    if (moe_forward(&job, &error))
+        return TRUE;
+    assert_error(&error, MOE_ERROR_INPUT, "of this model need about");
+    return FALSE;
+}
+
+/* The least that is enough cuts the run into the smallest parts. */
+START_TEST(memory_does_not_matter)
 {
     static const gsize offsets[] = {0, 96};
-    Decisions *large = route(offsets, 1, f.ids, 0), *small = route(offsets, 1, f.ids, 1);
+    double low = 1, high = 1e9;
+    while (high - low > 1000) {
+        double middle = floor((low + high) / 2);
+        *(fits(offsets, middle) ? &high : &low) = middle;
+    }
+    Decisions *large = route(offsets, 1, f.ids, 0), *small = route(offsets, 1, f.ids, high);
     assert_same(large, small, 96, 0);
     decisions_free(large);
     decisions_free(small);
+}
+END_TEST
+
+/* What a run of two halves passes from one to the other. */
+typedef struct {
+    float *states;
+    int next_block;
+    Decisions *decisions;
+} Halves;
+
+static gboolean collect_half(void *user, const MoeRouting *routing, GError **error)
+{
+    return collect(((Halves *)user)->decisions, routing, error);
+}
+
+static gboolean stop_after_first(void *user, int next_block, const float *states, GError **error)
+{
+    Halves *halves = user;
+    gsize n = halves->decisions->n * (gsize)f.model->shape.hidden_size;
+    halves->next_block = next_block;
+    halves->states = g_memdup2(states, n * sizeof(float));
+    return moe_fail(error, MOE_ERROR_FAILED, "that was the first half");
+}
+
+START_TEST(goes_on_where_it_was_cut_off)
+{
+    static const gsize offsets[] = {0, 40, 96};
+    Decisions *whole = route(offsets, 2, f.ids, 0);
+    Decisions parts = {96, g_array_new(FALSE, FALSE, sizeof(guint16)),
+                       g_array_new(FALSE, FALSE, sizeof(float)), -1};
+    Halves halves = {.decisions = &parts};
+    MoeForward job = {.model = f.model,
+                      .weights = f.weights,
+                      .ids = f.ids,
+                      .n_sequences = 2,
+                      .offsets = offsets,
+                      .routing = collect_half,
+                      .block_done = stop_after_first,
+                      .user = &halves};
+    g_autoptr(GError) error = NULL;
+    ck_assert(!moe_forward(&job, &error));
+    assert_error(&error, MOE_ERROR_FAILED, "first half");
+    ck_assert_int_eq(halves.next_block, 1);
+    ck_assert_uint_eq(parts.experts->len, 96 * (guint)f.K);
+    job.first_block = halves.next_block;
+    job.states = halves.states;
+    job.block_done = NULL;
+    ck_assert(moe_forward(&job, &error));
+    ck_assert_uint_eq(parts.experts->len, whole->experts->len);
+    ck_assert_mem_eq(parts.experts->data, whole->experts->data, parts.experts->len * 2);
+    ck_assert_mem_eq(parts.weights->data, whole->weights->data, parts.weights->len * sizeof(float));
+    g_free(halves.states);
+    g_array_unref(parts.experts);
+    g_array_unref(parts.weights);
+    decisions_free(whole);
 }
 END_TEST
 
@@ -180,10 +257,12 @@ Suite *moe_suite(void)
 {
     Suite *suite = suite_create("forward");
     TCase *tests = tcase_create("forward");
+    tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_add_test(tests, a_sequence_does_not_see_its_neighbours);
     tcase_add_test(tests, the_future_does_not_matter);
-    tcase_add_test(tests, the_size_of_a_chunk_does_not_matter);
+    tcase_add_test(tests, memory_does_not_matter);
+    tcase_add_test(tests, goes_on_where_it_was_cut_off);
     tcase_add_test(tests, refuses_unknown_ids);
     tcase_add_test(tests, ends_when_told);
     suite_add_tcase(suite, tests);

@@ -120,14 +120,14 @@ static size_t run_plan(Arrays *a)
 
 static size_t run_rows(Arrays *a)
 {
-    moe_permute_rows(T, K, H, a->x, a->slots, a->out);
+    moe_permute_rows(T, K, H, a->x, a->slots, 0, T * K, a->out);
     return T * K * H;
 }
 
 static size_t run_combine(Arrays *a)
 {
     memcpy(a->out, a->y, T * H * sizeof(float));
-    moe_combine_rows(T, K, H, a->x, a->slots, a->y, a->out);
+    moe_combine_rows(T, K, H, a->x, a->slots, 0, T * K, a->y, a->out);
     return T * H;
 }
 

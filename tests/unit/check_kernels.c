@@ -167,7 +167,7 @@ START_TEST(many_rows_are_copied)
     float *out = moe_scratch(T * K * H * sizeof(float));
     for (size_t p = 0; p < T * K; p++)
         slots[p] = (uint32_t)(T * K - 1 - p);
-    moe_permute_rows(T, K, H, x, slots, out);
+    moe_permute_rows(T, K, H, x, slots, 0, T * K, out);
     for (size_t p = 0; p < T * K; p++)
         ck_assert(memcmp(out + slots[p] * H, x + p / K * H, H * sizeof(float)) == 0);
     free(out);
@@ -604,13 +604,23 @@ START_TEST(plans_by_hand)
     ck_assert_mem_eq(slots, expected_slots, sizeof(slots));
     const float x[] = {1, 10, 2, 20, 3, 30};
     float rows[12], y[] = {100, 0, 0, 0, 0, 0};
-    moe_permute_rows(3, 2, 2, x, slots, rows);
+    moe_permute_rows(3, 2, 2, x, slots, 0, 6, rows);
     const float expected_rows[] = {1, 10, 3, 30, 2, 20, 3, 30, 1, 10, 2, 20};
     ck_assert_mem_eq(rows, expected_rows, sizeof(rows));
     const float weights[] = {0.5F, 0.25F, 1, 1, 2, 0};
-    moe_combine_rows(3, 2, 2, rows, slots, weights, y);
+    moe_combine_rows(3, 2, 2, rows, slots, 0, 6, weights, y);
     const float expected_y[] = {100.75F, 7.5F, 4, 40, 6, 60};
     ck_assert_mem_eq(y, expected_y, sizeof(y));
+    /* In two parts: the slots before the third, and the others. */
+    float some[8], again[] = {100, 0, 0, 0, 0, 0};
+    for (size_t first = 0, end = 2; first < 6; first = end, end = 6) {
+        moe_permute_rows(3, 2, 2, x, slots, first, end, some);
+        ck_assert_mem_eq(some, expected_rows + 2 * first, (end - first) * 2 * sizeof(float));
+        moe_combine_rows(3, 2, 2, some, slots, first, end, weights, again);
+        moe_scale_rows(3, 2, 2, slots, first, end, weights, some);
+        ck_assert(first > 0 || (some[0] == 0.25F && some[2] == 2 * 3)); /* of tokens 0 and 2 */
+    }
+    ck_assert_mem_eq(again, expected_y, sizeof(again));
     moe_permute_plan(0, 2, 4, experts, offsets, slots);
     ck_assert(offsets[0] == 0 && offsets[4] == 0);
 }
