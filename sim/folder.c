@@ -5,6 +5,7 @@
 #include "sim/base/csv.h"
 #include "sim/base/file.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char format[] = "moesim-run-1";
@@ -32,10 +33,43 @@ static double max_over_mean(const gint64 *loads, gint64 n)
     return sum > 0 ? (double)most * (double)n / (double)sum : 1;
 }
 
+static const MoeLink *link_of(const MoeRun *run, int link)
+{
+    return moe_topology_link(run->scenario->topology, (guint32)link);
+}
+
+/* "name,seconds" of the busiest link, or nothing; the line ends. */
+static void end_with_link(const MoeRun *run, MoeWriter *writer, int link, double seconds)
+{
+    if (link < 0) {
+        moe_writer_printf(writer, ",,\n");
+        return;
+    }
+    g_autofree char *name = moe_csv_quote(link_of(run, link)->name);
+    moe_writer_printf(writer, ",%s,%.12g\n", name, seconds);
+}
+
+static int compare_doubles(gconstpointer a, gconstpointer b)
+{
+    const double *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static void write_quantiles(const MoePhaseTime *p, gint64 n, double *scratch, MoeWriter *writer)
+{
+    for (gint64 r = 0; r < n; r++)
+        scratch[r] = p->ranks[r].end - p->ranks[r].start;
+    qsort(scratch, (size_t)n, sizeof(double), compare_doubles);
+    moe_writer_printf(writer, ",%.12g,%.12g,%.12g", moe_quantile(scratch, (gsize)n, 0.5),
+                      moe_quantile(scratch, (gsize)n, 0.9), moe_quantile(scratch, (gsize)n, 0.99));
+}
+
 static void fill_layers(const MoeRun *run, MoeWriter *writer)
 {
     moe_writer_printf(writer, "step,layer,phase,start_s,end_s,seconds,rank_mean_s,rank_max_s,bytes,"
-                              "max_over_mean,control_s\n");
+                              "max_over_mean,control_s,rank_p50_s,rank_p90_s,rank_p99_s,"
+                              "busiest_link,busiest_link_s\n");
+    g_autofree double *scratch = g_new(double, run->result->n_ranks);
     for (guint i = 0; i < run->result->phases->len; i++) {
         const MoePhaseTime *p = &g_array_index(run->result->phases, MoePhaseTime, i);
         moe_writer_printf(writer, "%d,%d,%s,%.12g,%.12g,%.12g,%.12g,%.12g,%" G_GINT64_FORMAT ",",
@@ -50,8 +84,45 @@ static void fill_layers(const MoeRun *run, MoeWriter *writer)
         if (run->control != NULL)
             moe_writer_printf(writer, "%.12g",
                               g_array_index(run->control->phases, MoePhaseTime, i).seconds);
-        moe_writer_printf(writer, "\n");
+        write_quantiles(p, run->result->n_ranks, scratch, writer);
+        end_with_link(run, writer, p->link, p->link_seconds);
     }
+}
+
+static void fill_phases(const MoeRun *run, MoeWriter *writer)
+{
+    moe_writer_printf(writer, "phase,seconds,samples,mean_s,p50_s,p90_s,p99_s,worst_s,bytes,"
+                              "messages,bound_s,bound_kind,busiest_link,busiest_link_s\n");
+    g_autoptr(GArray) summaries = moe_result_summaries(run->result, run->scenario->topology);
+    for (guint i = 0; i < summaries->len; i++) {
+        const MoePhaseSummary *p = &g_array_index(summaries, MoePhaseSummary, i);
+        moe_writer_printf(writer,
+                          "%s,%.12g,%" G_GINT64_FORMAT ",%.12g,%.12g,%.12g,%.12g,%.12g,"
+                          "%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT ",%.12g,%s",
+                          moe_phase_name(p->phase), p->seconds, p->samples, p->mean, p->p50, p->p90,
+                          p->p99, p->worst, p->bytes, p->messages, p->bound_seconds,
+                          p->bound_kind != NULL ? p->bound_kind : "");
+        end_with_link(run, writer, p->link, p->link_seconds);
+    }
+}
+
+static void fill_pairs(const MoeRun *run, MoeWriter *writer)
+{
+    const MoeResult *result = run->result;
+    moe_writer_printf(writer, "phase,fabric,from,to,ranks,bytes,messages\n");
+    for (int p = 0; p < MOE_PHASE_COUNT; p++)
+        for (int f = 0; f < MOE_FABRIC_COUNT; f++) {
+            const MoePair *pairs = result->pairs[p][f];
+            for (gint64 i = 0; i < result->n_groups * result->n_groups && pairs != NULL; i++)
+                if (pairs[i].messages > 0)
+                    moe_writer_printf(
+                        writer,
+                        "%s,%s,%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
+                        ",%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT "\n",
+                        moe_phase_name((MoePhase)p), moe_fabric_name((MoeFabric)f),
+                        i / result->n_groups * result->group, i % result->n_groups * result->group,
+                        result->group, pairs[i].bytes, pairs[i].messages);
+        }
 }
 
 static void fill_ranks(const MoeRun *run, MoeWriter *writer)
@@ -75,15 +146,24 @@ static void fill_ranks(const MoeRun *run, MoeWriter *writer)
 
 static void fill_links(const MoeRun *run, MoeWriter *writer)
 {
+    const MoeResult *result = run->result;
     const GArray *links = run->scenario->topology->links;
-    moe_writer_printf(writer, "link,fabric,bandwidth_bytes_s,bytes,busy_share\n");
+    moe_writer_printf(writer, "link,fabric,bandwidth_bytes_s,bytes,busy_share,kind");
+    for (int p = 0; p < MOE_PHASE_COUNT; p++)
+        if (result->phase_link_bytes[p] != NULL)
+            moe_writer_printf(writer, ",%s_bytes", moe_phase_name((MoePhase)p));
+    moe_writer_printf(writer, "\n");
     for (guint l = 0; l < links->len; l++) {
         const MoeLink *link = &g_array_index(links, MoeLink, l);
-        double busy = (double)run->result->link_bytes[l] / link->bandwidth;
-        moe_writer_printf(writer, "%s,%s,%.12g,%" G_GINT64_FORMAT ",%.6g\n", link->name,
-                          moe_fabric_name(link->fabric), link->bandwidth,
-                          run->result->link_bytes[l],
-                          run->result->seconds > 0 ? busy / run->result->seconds : 0);
+        double busy = (double)result->link_bytes[l] / link->bandwidth;
+        g_autofree char *name = moe_csv_quote(link->name);
+        moe_writer_printf(writer, "%s,%s,%.12g,%" G_GINT64_FORMAT ",%.6g,%s", name,
+                          moe_fabric_name(link->fabric), link->bandwidth, result->link_bytes[l],
+                          result->seconds > 0 ? busy / result->seconds : 0, link->kind);
+        for (int p = 0; p < MOE_PHASE_COUNT; p++)
+            if (result->phase_link_bytes[p] != NULL)
+                moe_writer_printf(writer, ",%" G_GINT64_FORMAT, result->phase_link_bytes[p][l]);
+        moe_writer_printf(writer, "\n");
     }
 }
 
@@ -325,8 +405,10 @@ gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force, G
         const char *name;
         Fill fill;
     } files[] = {
-        {"layers.csv", fill_layers},   {"ranks.csv", fill_ranks},        {"links.csv", fill_links},
-        {"experts.csv", fill_experts}, {"timeline.json", fill_timeline},
+        {"layers.csv", fill_layers},      {"phases.csv", fill_phases},
+        {"ranks.csv", fill_ranks},        {"pairs.csv", fill_pairs},
+        {"links.csv", fill_links},        {"experts.csv", fill_experts},
+        {"timeline.json", fill_timeline},
     };
     if (!moe_folder_prepare(path, force, error))
         return FALSE;

@@ -2,14 +2,23 @@
  *
  * Layer: sim. Files, all times in seconds and sizes in bytes:
  *
- *   run.json       resolved scenario, digests of the inputs, engine and settings, assumptions,
- * totals layers.csv     step, layer, phase, start_s, end_s, seconds, rank_mean_s, rank_max_s,
- * bytes, max_over_mean (of the pairs per rank; experts only), control_s (seconds of the same phase
- * under balanced routing) ranks.csv      step, layer, phase, rank, start_s, end_s, tokens (at
- * home), pairs (to compute) links.csv      link, fabric, bandwidth_bytes_s, bytes, busy_share (of
- * the run's time at full rate) experts.csv    layer, expert, rank, pairs (over all steps)
- *   timeline.json  Chrome trace events for ui.perfetto.dev: one process per node, one thread per
- * GPU
+ * - run.json: resolved scenario, digests of the inputs, engine and settings, assumptions, what the
+ *   network leaves out, totals
+ * - layers.csv: step, layer, phase, start_s, end_s, seconds, rank_mean_s, rank_max_s, bytes,
+ *   max_over_mean (of the pairs per rank; experts only), control_s (seconds of the same phase under
+ *   balanced routing), rank_p50_s, rank_p90_s, rank_p99_s (of the ranks), busiest_link,
+ *   busiest_link_s (its bytes / bandwidth)
+ * - phases.csv: phase, seconds, samples (ranks x blocks x steps), mean_s, p50_s, p90_s, p99_s,
+ *   worst_s (of the samples), bytes, messages, bound_s and bound_kind (of the busiest link of
+ *   each block and step: bytes / bandwidth summed, and the kind that most of it falls to), busiest_link,
+ *   busiest_link_s (of the whole run)
+ * - ranks.csv: step, layer, phase, rank, start_s, end_s, tokens (at home), pairs (to compute)
+ * - pairs.csv: phase, fabric, from, to, ranks, bytes, messages: of each hop between two GPUs, over
+ *   all blocks and steps; over MOE_PAIRS_MOST ranks each end stands for `ranks` consecutive ones
+ * - links.csv: link, fabric, bandwidth_bytes_s, bytes, busy_share (of the run's time at full rate),
+ *   kind, PHASE_bytes for every phase that communicates
+ * - experts.csv: layer, expert, rank, pairs (over all steps); not of a collective alone
+ * - timeline.json: Chrome trace events for ui.perfetto.dev: one process per node, one thread per GPU
  *
  * layer is the block; -1 stands for what is outside of the blocks. `seconds` adds up over a run.
  */

@@ -144,27 +144,33 @@ static void add_imbalance(const MoeRun *run, GString *text)
     g_string_append_printf(text, "; most in block %d (+%s)\n", worst, by);
 }
 
-static void add_busiest(const MoeRun *run, GString *text)
+/* Per kind of phase: how long ranks take, and which link they wait for. */
+static void add_phases(const MoeRun *run, GString *text)
 {
-    const GArray *links = run->scenario->topology->links;
-    int busiest = -1;
-    double most = 0;
-    for (guint l = 0; l < links->len; l++) {
-        double busy =
-            (double)run->result->link_bytes[l] / g_array_index(links, MoeLink, l).bandwidth;
-        if (busy > most) {
-            busiest = (int)l;
-            most = busy;
+    g_autoptr(GArray) summaries = moe_result_summaries(run->result, run->scenario->topology);
+    g_string_append_printf(text, "%-10s %10s %10s %10s %10s %10s  %s\n", "phase", "mean", "p50",
+                           "p90", "p99", "worst", "limited by");
+    g_string_append_printf(text, "%-10s %10s %10s %10s %10s %10s\n", "", "us", "us", "us", "us",
+                           "us");
+    for (guint i = 0; i < summaries->len; i++) {
+        const MoePhaseSummary *p = &g_array_index(summaries, MoePhaseSummary, i);
+        if (p->worst <= 0)
+            continue;
+        g_string_append_printf(text, "%-10s", moe_phase_name(p->phase));
+        const double values[] = {p->mean, p->p50, p->p90, p->p99, p->worst};
+        for (size_t v = 0; v < G_N_ELEMENTS(values); v++)
+            add_cell(text, values[v]);
+        if (p->link >= 0) {
+            const MoeLink *link = moe_topology_link(run->scenario->topology, (guint32)p->link);
+            char bytes[MOE_UNITS_TEXT];
+            moe_units_format(p->link_seconds * link->bandwidth, MOE_UNIT_BYTES, bytes);
+            g_string_append_printf(text, "  %s: full for %.0f %%; most: %s, %s", p->bound_kind,
+                                   p->seconds > 0 ? 100 * p->bound_seconds / p->seconds : 0,
+                                   link->name, bytes);
         }
+        g_string_append_c(text, '\n');
     }
-    if (busiest < 0)
-        return;
-    char bytes[MOE_UNITS_TEXT], rate[MOE_UNITS_TEXT];
-    const MoeLink *link = &g_array_index(links, MoeLink, busiest);
-    moe_units_format((double)run->result->link_bytes[busiest], MOE_UNIT_BYTES, bytes);
-    moe_units_format(link->bandwidth, MOE_UNIT_RATE, rate);
-    g_string_append_printf(text, "busiest link: %s, %s at %s: full for %.0f %% of the time\n",
-                           link->name, bytes, rate, 100 * most / run->result->seconds);
+    g_string_append(text, "(of a rank in a block and step, waiting included)\n");
 }
 
 static void add_collective(const MoeRun *run, GString *text)
@@ -195,6 +201,16 @@ static void add_collective(const MoeRun *run, GString *text)
                            bus, run->lowered->programs->ranks[0].ops->len, messages);
 }
 
+/* What a reader must know in any case. */
+static gboolean is_limit(const char *assumption)
+{
+    static const char *const limits[] = {"left out of", "not priced", "the weights do NOT fit"};
+    for (size_t i = 0; i < G_N_ELEMENTS(limits); i++)
+        if (g_str_has_prefix(assumption, limits[i]))
+            return TRUE;
+    return FALSE;
+}
+
 void moe_report(const MoeRun *run, gboolean verbose, GString *text)
 {
     if (moe_scenario_is_collective(run->scenario)) {
@@ -207,8 +223,10 @@ void moe_report(const MoeRun *run, gboolean verbose, GString *text)
         else
             g_string_append_c(text, '\n');
     }
-    add_busiest(run, text);
+    add_phases(run, text);
     for (int i = 0; run->assumptions[i] != NULL; i++)
-        if (verbose || g_str_has_prefix(run->assumptions[i], "the weights do NOT fit"))
+        if (is_limit(run->assumptions[i]))
+            g_string_append_printf(text, "%s\n", run->assumptions[i]);
+        else if (verbose)
             g_string_append_printf(text, "assumed: %s\n", run->assumptions[i]);
 }

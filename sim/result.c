@@ -54,11 +54,22 @@ static gboolean check_times(const MoePrograms *programs, const MoeTimes *times, 
     return TRUE;
 }
 
-/* Adds what operation @index of @rank sends to the links' bytes; checks it against its largest
- * message. */
+static void add_pair(MoeResult *result, MoePhase phase, gint64 from, const MoeMessage *message)
+{
+    MoePair **pairs = &result->pairs[phase][message->fabric];
+    if (*pairs == NULL)
+        *pairs = g_new0(MoePair, result->n_groups * result->n_groups);
+    MoePair *pair =
+        &(*pairs)[from / result->group * result->n_groups + message->peer / result->group];
+    pair->bytes += message->bytes;
+    pair->messages++;
+}
+
+/* Adds what operation @index of @rank sends to the links' bytes and the pairs; checks it against its
+ * largest message. */
 static gboolean add_messages(const MoeTopology *topology, const MoePrograms *programs,
-                             const MoeTimes *times, gint64 rank, guint index, gint64 *link_bytes,
-                             gint64 *sent, GError **error)
+                             const MoeTimes *times, gint64 rank, guint index, MoeResult *result,
+                             gint64 *link_bytes, gint64 *sent, GError **error)
 {
     const MoeOp *op = op_of(programs, rank, index);
     const MoeProgram *program = &programs->ranks[rank];
@@ -85,20 +96,21 @@ static gboolean add_messages(const MoeTopology *topology, const MoePrograms *pro
                           "alone, %.12g s",
                           index, rank, t->end - t->start, m->peer, alone);
         *sent += m->bytes;
+        add_pair(result, (MoePhase)op->phase, rank, m);
     }
     return TRUE;
 }
 
 /* One exchange of all ranks: bytes sent = received, and the busiest link's time fits in. */
 static gboolean check_exchange(const MoeTopology *topology, const MoePrograms *programs,
-                               const MoeTimes *times, guint index, gint64 *link_bytes,
-                               gint64 *sent_out, GError **error)
+                               const MoeTimes *times, guint index, MoeResult *result,
+                               gint64 *link_bytes, gint64 *sent_out, GError **error)
 {
     gint64 sent = 0, received = 0;
     double start = INFINITY, end = 0;
     for (gint64 r = 0; r < programs->n_ranks; r++) {
         const MoeOp *op = op_of(programs, r, index);
-        if (!add_messages(topology, programs, times, r, index, link_bytes, &sent, error))
+        if (!add_messages(topology, programs, times, r, index, result, link_bytes, &sent, error))
             return FALSE;
         for (guint32 i = 0; i < op->n_recvs; i++)
             received +=
@@ -144,6 +156,7 @@ static void add_operation(MoeResult *result, const MoePrograms *programs, const 
             .ranks = g_new0(MoeInterval, result->n_ranks),
             .start = phase != NULL ? phase->end : 0,
             .end = phase != NULL ? phase->end : 0,
+            .link = -1,
         };
         for (gint64 r = 0; r < result->n_ranks; r++)
             fresh.ranks[r].start = times->ranks[r][index].start;
@@ -162,28 +175,60 @@ static void add_operation(MoeResult *result, const MoePrograms *programs, const 
     phase->seconds = phase->end - phase->start;
 }
 
+/* Adds the bytes of one exchange, of operation @index, to the run's, its phase's and those of its
+ * block's phase, @block_bytes, which begin anew with it; finds the busiest link of the latter. */
+static void add_links(MoeResult *result, const MoeTopology *topology, MoePhase phase,
+                      const gint64 *link_bytes, gint64 *block_bytes)
+{
+    guint n = topology->links->len;
+    MoePhaseTime *time = &g_array_index(result->phases, MoePhaseTime, result->phases->len - 1);
+    if (time->bytes == 0)
+        return;
+    if (result->phase_link_bytes[phase] == NULL)
+        result->phase_link_bytes[phase] = g_new0(gint64, n + 1);
+    for (guint l = 0; l < n; l++) {
+        if (link_bytes[l] == 0)
+            continue;
+        result->link_bytes[l] += link_bytes[l];
+        result->phase_link_bytes[phase][l] += link_bytes[l];
+        block_bytes[l] += link_bytes[l];
+        double busy = (double)block_bytes[l] / g_array_index(topology->links, MoeLink, l).bandwidth;
+        if (busy > time->link_seconds) {
+            time->link = (int)l;
+            time->link_seconds = busy;
+        }
+    }
+}
+
 MoeResult *moe_result_new(const MoeTopology *topology, const MoePrograms *programs,
                           const MoeTimes *times, GError **error)
 {
     guint n_links = topology->links->len, n_ops = programs->ranks[0].ops->len;
     g_autoptr(MoeResult) result = g_new0(MoeResult, 1);
     result->n_ranks = programs->n_ranks;
+    result->group = (programs->n_ranks - 1) / MOE_PAIRS_MOST + 1;
+    result->n_groups = (programs->n_ranks - 1) / result->group + 1;
     result->link_bytes = g_new0(gint64, n_links + 1);
     result->phases = g_array_new(FALSE, FALSE, sizeof(MoePhaseTime));
     g_array_set_clear_func(result->phases, phase_clear);
     if (!check_times(programs, times, error))
         return NULL;
     g_autofree gint64 *link_bytes = g_new(gint64, n_links + 1);
+    g_autofree gint64 *block_bytes = g_new(gint64, n_links + 1);
     for (guint i = 0; i < n_ops; i++) {
         gint64 sent = 0;
-        if (op_of(programs, 0, i)->exchange) {
+        const MoeOp *op = op_of(programs, 0, i);
+        if (op->exchange) {
             memset(link_bytes, 0, n_links * sizeof(gint64));
-            if (!check_exchange(topology, programs, times, i, link_bytes, &sent, error))
+            if (!check_exchange(topology, programs, times, i, result, link_bytes, &sent, error))
                 return NULL;
-            for (guint l = 0; l < n_links; l++)
-                result->link_bytes[l] += link_bytes[l];
         }
+        guint before = result->phases->len;
         add_operation(result, programs, times, i, sent);
+        if (result->phases->len > before)
+            memset(block_bytes, 0, n_links * sizeof(gint64));
+        if (op->exchange)
+            add_links(result, topology, (MoePhase)op->phase, link_bytes, block_bytes);
     }
     if (result->phases->len > 0)
         result->seconds = g_array_index(result->phases, MoePhaseTime, result->phases->len - 1).end;
@@ -197,6 +242,11 @@ void moe_result_free(MoeResult *result)
     if (result->phases != NULL)
         g_array_unref(result->phases);
     g_free(result->link_bytes);
+    for (int p = 0; p < MOE_PHASE_COUNT; p++) {
+        g_free(result->phase_link_bytes[p]);
+        for (int f = 0; f < MOE_FABRIC_COUNT; f++)
+            g_free(result->pairs[p][f]);
+    }
     g_free(result);
 }
 
@@ -209,4 +259,95 @@ double moe_result_phase_seconds(const MoeResult *result, MoePhase phase, int lay
             seconds += p->seconds;
     }
     return seconds;
+}
+
+double moe_quantile(const double *sorted, gsize n, double share)
+{
+    gsize rank = (gsize)ceil(share * (double)n - 1e-9);
+    return sorted[CLAMP(rank, 1, n) - 1];
+}
+
+static int compare_doubles(gconstpointer a, gconstpointer b)
+{
+    const double *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static void add_travel(MoePhaseSummary *summary, const MoeResult *result,
+                       const MoeTopology *topology)
+{
+    const gint64 *link_bytes = result->phase_link_bytes[summary->phase];
+    for (guint l = 0; l < topology->links->len && link_bytes != NULL; l++) {
+        const MoeLink *link = &g_array_index(topology->links, MoeLink, l);
+        double busy = (double)link_bytes[l] / link->bandwidth;
+        if (busy > summary->link_seconds && g_strcmp0(link->kind, summary->bound_kind) == 0) {
+            summary->link = (int)l;
+            summary->link_seconds = busy;
+        }
+    }
+    for (int f = 0; f < MOE_FABRIC_COUNT; f++) {
+        const MoePair *pairs = result->pairs[summary->phase][f];
+        for (gint64 i = 0; i < result->n_groups * result->n_groups && pairs != NULL; i++) {
+            summary->bytes += pairs[i].bytes;
+            summary->messages += pairs[i].messages;
+        }
+    }
+}
+
+/* Adds the busiest link of every block and step. */
+static void add_bounds(MoePhaseSummary *summary, const MoeResult *result,
+                       const MoeTopology *topology)
+{
+    g_autoptr(GHashTable) kinds = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
+    double most = 0;
+    for (guint i = 0; i < result->phases->len; i++) {
+        const MoePhaseTime *time = &g_array_index(result->phases, MoePhaseTime, i);
+        if (time->phase != summary->phase || time->link < 0)
+            continue;
+        const char *kind = moe_topology_link(topology, (guint32)time->link)->kind;
+        double *seconds = g_hash_table_lookup(kinds, kind);
+        if (seconds == NULL) {
+            seconds = g_new0(double, 1);
+            g_hash_table_insert(kinds, (gpointer)kind, seconds);
+        }
+        *seconds += time->link_seconds;
+        summary->bound_seconds += time->link_seconds;
+        if (*seconds > most) {
+            most = *seconds;
+            summary->bound_kind = kind;
+        }
+    }
+}
+
+GArray *moe_result_summaries(const MoeResult *result, const MoeTopology *topology)
+{
+    GArray *summaries = g_array_new(FALSE, FALSE, sizeof(MoePhaseSummary));
+    g_autoptr(GArray) samples = g_array_new(FALSE, FALSE, sizeof(double));
+    for (int p = 0; p < MOE_PHASE_COUNT; p++) {
+        MoePhaseSummary summary = {.phase = (MoePhase)p, .link = -1};
+        g_array_set_size(samples, 0);
+        for (guint i = 0; i < result->phases->len; i++) {
+            const MoePhaseTime *time = &g_array_index(result->phases, MoePhaseTime, i);
+            summary.seconds += time->phase == (MoePhase)p ? time->seconds : 0;
+            for (gint64 r = 0; r < result->n_ranks && time->phase == (MoePhase)p; r++) {
+                double own = time->ranks[r].end - time->ranks[r].start;
+                summary.mean += own;
+                g_array_append_val(samples, own);
+            }
+        }
+        if (samples->len == 0)
+            continue;
+        g_array_sort(samples, compare_doubles);
+        const double *sorted = &g_array_index(samples, double, 0);
+        summary.samples = samples->len;
+        summary.mean /= samples->len;
+        summary.p50 = moe_quantile(sorted, samples->len, 0.5);
+        summary.p90 = moe_quantile(sorted, samples->len, 0.9);
+        summary.p99 = moe_quantile(sorted, samples->len, 0.99);
+        summary.worst = sorted[samples->len - 1];
+        add_bounds(&summary, result, topology);
+        add_travel(&summary, result, topology);
+        g_array_append_val(summaries, summary);
+    }
+    return summaries;
 }

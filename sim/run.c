@@ -14,6 +14,14 @@ static void assume(GPtrArray *list, const char *format, ...)
     va_end(args);
 }
 
+/* What flows that share links fairly do not show of a network. */
+static void list_network(GPtrArray *list)
+{
+    assume(list, "left out of the network: congestion control (PFC, ECN, DCQCN) and its start-up, "
+                 "queues and buffers, loss and retransmission, packet headers, adaptive routing; "
+                 "efficiencies of links stand for them");
+}
+
 /* What kernels cost beside their bytes, and what they would take from computing. */
 static void list_kernels(GPtrArray *list, const MoeScenario *s)
 {
@@ -79,6 +87,7 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
                "links are shared by moesim's max-min solver: rates are out of date by up to a "
                "quantum of %g %%, so ends differ from SimGrid's by up to about twice that",
                file->network.quantum * 100);
+    list_network(list);
     if (moe_scenario_is_collective(s)) {
         assume(list, "not priced: the adding up of a reduction, copies inside of a GPU");
         g_ptr_array_add(list, NULL);

@@ -17,8 +17,9 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { STEP, LOAD, TIMELINE, N_FIGURES };
-static const char *const figures[N_FIGURES + 1] = {"step", "load", "timeline", NULL};
+enum { STEP, LOAD, TIMELINE, TRAFFIC, LINKS, N_FIGURES };
+static const char *const figures[N_FIGURES + 1] = {"step",    "load",  "timeline",
+                                                   "traffic", "links", NULL};
 
 /* What each reads of a run's folder. Every value of the column @inner has as many rows. */
 static const struct {
@@ -27,7 +28,12 @@ static const struct {
     {"layers.csv", {"step", "layer", "phase", "seconds"}, NULL},
     {"experts.csv", {"layer", "expert", "rank", "pairs"}, "expert"},
     {"ranks.csv", {"step", "layer", "phase", "rank", "start_s", "end_s"}, "rank"},
+    {"pairs.csv", {"phase", "fabric", "from", "to", "ranks", "bytes"}, NULL},
+    {"links.csv", {"link", "fabric", "bandwidth_bytes_s", "bytes", "busy_share", "kind"}, NULL},
 };
+
+/* Columns that are not numbers. */
+static const char *const texts[] = {"phase", "fabric", "link", "kind", NULL};
 
 /* Terminals: sized for a column of a two-column paper (84 mm). */
 static const struct {
@@ -115,7 +121,7 @@ static gboolean read_source(MoeCsv *csv, const char *const *columns, Extent *ext
     for (; moe_csv_next(csv, &inner); extent->rows++) {
         double value;
         for (int c = 0; columns[c] != NULL; c++) {
-            if (strcmp(columns[c], "phase") == 0)
+            if (g_strv_contains(texts, columns[c]))
                 continue;
             if (!moe_csv_number(csv, c, -1e300, 1e300, &value, error))
                 return FALSE;
@@ -157,11 +163,14 @@ static gboolean check_source(const Plot *plot, int figure, GError **error)
     return figure != TIMELINE || check_blocks(plot, extent.largest[1], error);
 }
 
-/* A collective alone has no experts. */
+/* Whether there is anything to draw: a collective alone has no experts, one GPU sends nothing. */
 static gboolean has_source(const Plot *plot, int figure)
 {
     g_autofree char *path = g_build_filename(plot->run, sources[figure].csv, NULL);
-    return figure != LOAD || g_file_test(path, G_FILE_TEST_EXISTS);
+    if (figure != TRAFFIC)
+        return figure != LOAD || g_file_test(path, G_FILE_TEST_EXISTS);
+    g_autoptr(MoeCsv) csv = moe_csv_open(path, sources[figure].columns, NULL);
+    return csv == NULL || moe_csv_next(csv, NULL);
 }
 
 static gboolean draw_all(const MoeCli *cli, const Plot *plot, const char *figure,
@@ -281,8 +290,8 @@ static gboolean run(MoeCli *cli, GError **error)
          "Write to the folder DIR (the run's own)", "DIR"},
         {"format", 0, 0, G_OPTION_ARG_FILENAME, &format_option,
          "Of pdf, svg, png, with commas between (pdf,svg,png)", "LIST"},
-        {"figure", 0, 0, G_OPTION_ARG_FILENAME, &figure_option, "Only step, load or timeline",
-         "NAME"},
+        {"figure", 0, 0, G_OPTION_ARG_FILENAME, &figure_option,
+         "Only step, load, timeline, traffic or links", "NAME"},
         {"blocks", 0, 0, G_OPTION_ARG_FILENAME, &blocks_option, "Blocks of the timeline (0-3)",
          "A-B"},
         {"nodes", 0, 0, G_OPTION_ARG_INT, &nodes,
@@ -323,7 +332,7 @@ static gboolean run(MoeCli *cli, GError **error)
 const MoeCommand moe_command_plot = {
     .name = "plot",
     .arguments = "WHAT",
-    .summary = "Draw a run (where the time goes, expert load, GPU timeline) or a topology",
+    .summary = "Draw a run (where the time goes, loads, timeline, traffic, links) or a topology",
     .example = "moesim plot runs/a --format pdf --figure timeline --blocks 0-1\nmoesim plot h800 "
                "--nodes 4 --format svg",
     .run = run,

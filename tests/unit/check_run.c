@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include "sim/alltoall.h"
 #include "sim/base/csv.h"
 #include "sim/base/json.h"
 #include "sim/folder.h"
@@ -209,8 +210,8 @@ END_TEST
 
 /* --- the folder ------------------------------------------------------------------------------ */
 
-static const char *const names[] = {"run.json",  "layers.csv",  "ranks.csv",
-                                    "links.csv", "experts.csv", "timeline.json"};
+static const char *const names[] = {"run.json",  "layers.csv", "phases.csv",  "ranks.csv",
+                                    "pairs.csv", "links.csv",  "experts.csv", "timeline.json"};
 
 START_TEST(a_run_writes_the_same_bytes_twice)
 {
@@ -258,6 +259,23 @@ static double column_sum(const char *folder, const char *name, const char *colum
     return sum;
 }
 
+/* The bytes of a phase, by block, by pair of GPUs, over the run and by link: on a cluster whose
+ * routes cross two links each. */
+static void check_bytes(const char *folder, const char *phase)
+{
+    double bytes = column_sum(folder, "layers.csv", "bytes", "phase", phase);
+    ck_assert_double_eq(column_sum(folder, "pairs.csv", "bytes", "phase", phase), bytes);
+    ck_assert_double_eq(column_sum(folder, "phases.csv", "bytes", "phase", phase), bytes);
+    ck_assert_double_eq(column_sum(folder, "pairs.csv", "messages", "phase", phase),
+                        column_sum(folder, "phases.csv", "messages", "phase", phase));
+    if (bytes == 0)
+        return;
+    g_autofree char *column = g_strdup_printf("%s_bytes", phase);
+    ck_assert_double_eq(column_sum(folder, "links.csv", column, "fabric", "scale-up") +
+                            column_sum(folder, "links.csv", column, "fabric", "scale-out"),
+                        2 * bytes);
+}
+
 START_TEST(tables_agree_with_each_other)
 {
     g_autoptr(MoeScenario) s = synthetic("{kind: zipf, tokens: 4096}", "plan.expert=16");
@@ -280,6 +298,36 @@ START_TEST(tables_agree_with_each_other)
     double links = column_sum(folder, "links.csv", "bytes", "fabric", "scale-up") +
                    column_sum(folder, "links.csv", "bytes", "fabric", "scale-out");
     assert_close(links, 2 * travelled, 1e-12);
+    check_bytes(folder, "dispatch");
+    check_bytes(folder, "combine");
+}
+END_TEST
+
+/* Every all-to-all, with and without copies per expert, on part of the last node, sends what its
+ * tables say. */
+START_TEST(every_algorithm_keeps_its_books)
+{
+    for (int a = 0; moe_alltoall_names()[a] != NULL; a++) {
+        const char *name = moe_alltoall_names()[a];
+        gboolean one_domain = strcmp(name, "one-sided") == 0;
+        g_autofree char *text = g_strdup_printf(
+            "model: olmoe-tiny\nrouting: {synthetic: {kind: zipf, tokens: 1024}}\n"
+            "topology: {preset: h800, nodes: %d, gpus_per_node: %d, nics: {per_node: 4}}\n"
+            "dispatch: %s\ncombine: %s\ncontrol: none\nplan: 4\n",
+            one_domain ? 1 : 2, one_domain ? 8 : 4, name, name);
+        g_autofree char *path = test_file("books.yaml", text, -1);
+        for (int ranks = 1; ranks <= 8; ranks *= 2) {
+            g_autofree char *expert = g_strdup_printf("plan.expert=%d", ranks);
+            const char *const set[] = {expert, NULL};
+            g_autoptr(MoeScenario) s = load(path, set);
+            g_autoptr(MoeRun) r = run(s);
+            g_autofree char *folder = g_strdup_printf("%s/books-%s-%d", test_folder(), name, ranks);
+            g_autoptr(GError) error = NULL;
+            ck_assert(moe_folder_write(r, folder, FALSE, &error));
+            check_bytes(folder, "dispatch");
+            check_bytes(folder, "combine");
+        }
+    }
 }
 END_TEST
 
@@ -316,6 +364,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, deepseek_on_h800);
     tcase_add_test(tests, a_run_writes_the_same_bytes_twice);
     tcase_add_test(tests, tables_agree_with_each_other);
+    tcase_add_test(tests, every_algorithm_keeps_its_books);
     tcase_add_test(tests, a_full_folder_is_left_alone);
     suite_add_tcase(suite, tests);
     return suite;

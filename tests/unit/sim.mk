@@ -10,6 +10,7 @@ unit_programs += \
 	tests/unit/check_golden \
 	tests/unit/check_lower \
 	tests/unit/check_network \
+	tests/unit/check_result \
 	tests/unit/check_run \
 	tests/unit/check_scenario \
 	tests/unit/check_sharing \
@@ -34,6 +35,8 @@ tests_unit_check_lower_CFLAGS = $(unit_cflags)
 tests_unit_check_lower_LDADD = $(unit_ldadd)
 tests_unit_check_network_CFLAGS = $(unit_cflags)
 tests_unit_check_network_LDADD = $(unit_ldadd)
+tests_unit_check_result_CFLAGS = $(unit_cflags)
+tests_unit_check_result_LDADD = $(unit_ldadd)
 tests_unit_check_run_CFLAGS = $(unit_cflags)
 tests_unit_check_run_LDADD = $(unit_ldadd)
 tests_unit_check_scenario_CFLAGS = $(unit_cflags)
