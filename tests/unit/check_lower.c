@@ -387,6 +387,7 @@ Suite *moe_suite(void)
 {
     Suite *suite = suite_create("lower");
     TCase *tests = tcase_create("lower");
+    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, every_token_has_one_home);
     tcase_add_test(tests, bounds_memory);
     tcase_add_test(tests, windows_differ_by_one_token);

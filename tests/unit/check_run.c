@@ -154,6 +154,41 @@ START_TEST(a_kernel_lasts_as_long_as_one_token)
 }
 END_TEST
 
+/* Distinct groups, of @groups alike, that 8 of 256 experts touch on average. */
+static double distinct(int groups)
+{
+    double none = 1;
+    for (int i = 0; i < 8; i++)
+        none *= (256 - 256.0 / groups - i) / (256 - i);
+    return groups * (1 - none);
+}
+
+/* DeepEP's table counts a token per node, the own one too, against the time. On two nodes a token is
+ * forwarded to more GPUs of a node than on four, and NVLink, not the NICs, is what it waits for: 43
+ * GB/s against 58 there. */
+START_TEST(deepep_is_slower_on_two_nodes_than_on_four)
+{
+    static const char text[] =
+        "routing: {synthetic: {kind: deepep, experts: 256, top_k: 8, hidden_size: 7168}}\n"
+        "topology: h800\nphase: {kind: transfer, tokens_per_gpu: 2048}\ncontrol: none\n"
+        "dispatch: {algorithm: deepep-normal, dtype: fp8}\ncombine: deepep-normal\n";
+    g_autofree char *path = test_file("deepep.yaml", text, -1);
+    static const char *const ranks[] = {"plan.expert=16", "plan.expert=32"};
+    double rates[2];
+    for (int i = 0; i < 2; i++) {
+        const char *const set[] = {ranks[i], NULL};
+        g_autoptr(MoeScenario) s = load(path, set);
+        g_autoptr(MoeRun) r = run(s);
+        double seconds = moe_result_phase_seconds(r->result, MOE_PHASE_DISPATCH, -2);
+        rates[i] = distinct(2 << i) * 2048 * 7392 / seconds;
+        /* What a GPU gets over NVLink, all but the 1/8 that it has already, at 160 GB/s. */
+        double nvlink = 7.0 / 8 * distinct(16 << i) * 2048 * 7392 / 160e9;
+        ck_assert_msg(seconds > nvlink, "%g s, but NVLink needs %g s", seconds, nvlink);
+    }
+    ck_assert_msg(rates[0] < 0.97 * rates[1], "%g bytes/s, then %g bytes/s", rates[0], rates[1]);
+}
+END_TEST
+
 /* --- real routing ---------------------------------------------------------------------------- */
 
 static char *import_deepseek(void)
@@ -359,6 +394,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, balanced_routing_equals_its_control);
     tcase_add_test(tests, time_rises_with_imbalance);
     tcase_add_test(tests, deduplication_and_fp8_send_less);
+    tcase_add_test(tests, deepep_is_slower_on_two_nodes_than_on_four);
     tcase_add_test(tests, transfers_equal_their_closed_form);
     tcase_add_test(tests, a_kernel_lasts_as_long_as_one_token);
     tcase_add_test(tests, deepseek_on_h800);

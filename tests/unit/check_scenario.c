@@ -51,6 +51,26 @@ static const struct {
      "so many tokens and layers would take about 32.7"},
     {MODEL TOPOLOGY "routing: {synthetic: {kind: hot-experts, tokens: 64, hot_experts: 64}}\n",
      "routing.yaml:3:10: routing: synthetic routing: hot_experts 64 must be fewer than experts 64"},
+    {MODEL ZIPF TOPOLOGY "dispatch: {algorithm: pairwise, window: 4}\n",
+     "routing.yaml:4:41: dispatch: window: pairwise does not take it; these do: windowed"},
+    {MODEL ZIPF TOPOLOGY "combine: {chunks: 4}\n",
+     "routing.yaml:4:19: combine: chunks: direct does not take it; these do: hierarchical, "
+     "rail-forward, deepep-normal"},
+    {MODEL ZIPF TOPOLOGY "dispatch: {algorithm: one-sided, deduplicate: false}\n",
+     "dispatch: deduplicate: one-sided does not take it"},
+    {MODEL ZIPF TOPOLOGY "dispatch: {padding: expert, deduplicate: true}\n",
+     "routing.yaml:4:21: dispatch: padding: buffers of experts hold a copy for each of them"},
+    {MODEL ZIPF TOPOLOGY "dispatch: {algorithm: windowed, window: 0}\n",
+     "window: '0' is out of range"},
+    {MODEL ZIPF TOPOLOGY "dispatch: {algorithm: hierarchical, chunks: 65537}\n",
+     "chunks: '65537' is out of range"},
+    {MODEL ZIPF "topology: {preset: h800, kernels: {deepep-norma: {startup: 1us}}}\n",
+     "routing.yaml:3:36: kernels: deepep-norma: no algorithm has this name; did you mean "
+     "deepep-normal?"},
+    {MODEL ZIPF "topology: {preset: h800, kernels: {direct: {dispatch: {start: 1us}}}}\n",
+     "routing.yaml:3:56: start: unknown key; did you mean startup?"},
+    {MODEL ZIPF "topology: {preset: h800, kernels: [direct]}\n",
+     "routing.yaml:3:35: kernels: must be a map such as"},
     {"model: olmo-tiny\n" ZIPF TOPOLOGY, "did you mean olmoe-tiny?"},
     {"[1, 2]\n", "a scenario is a map of keys and values"},
     {MODEL ZIPF "topology: [h800]\n", "a list where a preset's name or a map belongs"},
@@ -128,12 +148,66 @@ START_TEST(shorthands_and_overrides_mean_the_same)
 }
 END_TEST
 
+/* What was not said is the algorithm's; what was said for another than --set chose is passed over. */
+START_TEST(algorithms_have_defaults)
+{
+    static const struct {
+        const char *yaml, *set;
+        gint64 window, chunks;
+        gboolean deduplicate;
+    } rows[] = {
+        {"dispatch: windowed\n", NULL, 8, 0, FALSE},
+        {"dispatch: {algorithm: windowed, window: 3, deduplicate: true}\n", NULL, 3, 0, TRUE},
+        {"dispatch: deepep-normal\n", NULL, 0, 32, TRUE},
+        {"dispatch: {algorithm: hierarchical, chunks: 4}\n", NULL, 0, 4, FALSE},
+        {"dispatch: {deduplicate: true, padding: rank}\n", "dispatch.algorithm=deepep-low-latency",
+         0, 0, FALSE},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *yaml = g_strconcat(MODEL ZIPF TOPOLOGY, rows[i].yaml, NULL);
+        g_autofree char *path = test_file("defaults.yaml", yaml, -1);
+        const char *const set[] = {rows[i].set, NULL};
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MoeScenario) s = moe_scenario_load(path, set, NULL, &error);
+        assert_no_error(error);
+        ck_assert_int_eq(s->file.dispatch.window, rows[i].window);
+        ck_assert_int_eq(s->file.dispatch.chunks, rows[i].chunks);
+        ck_assert_int_eq(s->file.dispatch.deduplicate, rows[i].deduplicate);
+        ck_assert_int_eq(s->file.dispatch.padding, MOE_PADDING_NONE);
+    }
+}
+END_TEST
+
+/* A part's constants, else both parts', else a launch and nothing. */
+START_TEST(kernels_fall_back)
+{
+    g_autofree char *path =
+        test_file("kernels.yaml",
+                  MODEL ZIPF "topology:\n  preset: h800\n  kernels:\n"
+                             "    direct: {startup: 9us, token: 2ns, sms: 4, combine: {startup: "
+                             "7us, message: 1us, sms: 20}}\n",
+                  -1);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeScenario) s = moe_scenario_load(path, NULL, NULL, &error);
+    assert_no_error(error);
+    MoeKernelCost cost;
+    ck_assert(moe_kernels_cost(s->kernels, "direct", MOE_KERNEL_DISPATCH, &cost));
+    ck_assert(cost.startup == 9e-6 && cost.message == 0 && cost.token == 2e-9 && cost.sms == 4);
+    ck_assert(moe_kernels_cost(s->kernels, "direct", MOE_KERNEL_COMBINE, &cost));
+    ck_assert(cost.startup == 7e-6 && cost.message == 1e-6 && cost.token == 2e-9 && cost.sms == 20);
+    ck_assert(!moe_kernels_cost(s->kernels, "pairwise", MOE_KERNEL_COMBINE, &cost));
+    ck_assert(cost.startup == s->topology->gpu.launch && cost.message == 0 && cost.token == 0);
+}
+END_TEST
+
 Suite *moe_suite(void)
 {
     Suite *suite = suite_create("scenario");
     TCase *tests = tcase_create("scenario");
     tcase_add_loop_test(tests, refuses_bad_scenarios, 0, (int)G_N_ELEMENTS(bad));
     tcase_add_loop_test(tests, refuses_bad_assignments, 0, (int)G_N_ELEMENTS(bad_sets));
+    tcase_add_test(tests, algorithms_have_defaults);
+    tcase_add_test(tests, kernels_fall_back);
     tcase_add_test(tests, plan_and_cluster_size_each_other);
     tcase_add_test(tests, shorthands_and_overrides_mean_the_same);
     suite_add_tcase(suite, tests);

@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include "sim/base/rng.h"
 #include "tests/unit/harness.h"
 #include "workloads/analyze.h"
 #include "workloads/synth.h"
@@ -31,6 +32,7 @@ static MoeSynth synth_of(const char *kind)
         .hot_share = 0.5,
         .idle_experts = 3,
         .spread = 1,
+        .groups = 4,
         .seed = 5,
     };
 }
@@ -206,6 +208,86 @@ START_TEST(ragged_lengths_are_log_normal)
 }
 END_TEST
 
+/* The definition, drawn: scores of all experts, the best groups by their best, the best experts of
+ * those. Counts, over @tokens, of tokens that touch 1, 2 ... groups. */
+static void count_by_scores(const MoeSynth *s, gint64 best, gint64 tokens, gint64 *counts)
+{
+    enum { MOST = 64 };
+    gint64 size = s->experts / s->groups;
+    GRand *rng = moe_rng_new(99, "scores");
+    for (gint64 t = 0; t < tokens; t++) {
+        double scores[MOST], tops[MOST] = {0};
+        gboolean touched[MOST] = {FALSE};
+        gint64 distinct = 0;
+        for (gint64 e = 0; e < s->experts; e++) {
+            scores[e] = fabs(moe_rng_normal(rng)) + 1;
+            tops[e / size] = fmax(tops[e / size], scores[e]);
+        }
+        for (gint64 e = 0; e < s->experts; e++) {
+            gint64 better = 0;
+            for (gint64 g = 0; g < s->groups; g++)
+                better += tops[g] > tops[e / size];
+            scores[e] = better < best ? scores[e] : 0;
+        }
+        for (gint64 j = 0; j < s->top_k; j++) {
+            gint64 top = 0;
+            for (gint64 e = 1; e < s->experts; e++)
+                top = scores[e] > scores[top] ? e : top;
+            scores[top] = 0;
+            distinct += !touched[top / size];
+            touched[top / size] = TRUE;
+        }
+        counts[distinct]++;
+    }
+    g_rand_free(rng);
+}
+
+START_TEST(deepep_is_its_definition)
+{
+    static const struct {
+        gint64 experts, groups, top_groups, best, top_k;
+    } rows[] = {{64, 8, 0, 4, 8}, {64, 16, 3, 3, 6}, {32, 2, 0, 2, 4}};
+    MoeSynth s = synth_of("deepep");
+    s.experts = rows[_i].experts;
+    s.groups = rows[_i].groups;
+    s.top_groups = rows[_i].top_groups;
+    s.top_k = rows[_i].top_k;
+    g_autoptr(MoeTrace) trace = make(&s);
+    gint64 counts[65] = {0}, expected[65] = {0}, trials = 20000;
+    for (gint64 t = 0; t < s.tokens; t++) {
+        guint64 touched = 0;
+        for (gint64 j = 0; j < s.top_k; j++)
+            touched |= G_GUINT64_CONSTANT(1)
+                       << (trace->layers[0].experts[t * s.top_k + j] / (s.experts / s.groups));
+        counts[__builtin_popcountll(touched)]++;
+    }
+    count_by_scores(&s, rows[_i].best, trials, expected);
+    for (gint64 n = 0; n <= 64; n++) {
+        double p = (double)expected[n] / (double)trials, mean = p * (double)s.tokens;
+        ck_assert_msg(fabs((double)counts[n] - mean) <= 6 * sqrt(mean * (1 - p) * 1.25) + 1,
+                      "%d tokens in %d groups, expected %g", (int)counts[n], (int)n, mean);
+        ck_assert(n <= rows[_i].best || counts[n] == 0);
+    }
+    g_autofree gint64 *loads = loads_of(trace, 1, 0);
+    for (gint64 e = 0; e < s.experts; e++)
+        assert_binomial(loads[e], s.tokens, (double)s.top_k / (double)s.experts);
+}
+END_TEST
+
+START_TEST(deepep_needs_groups)
+{
+    MoeSynth s = synth_of("deepep");
+    GError *error = NULL;
+    s.groups = 3;
+    ck_assert_ptr_null(moe_synth(&s, NULL, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "deepep needs groups that divide the 16 experts");
+    s.groups = 16;
+    s.top_k = 5;
+    ck_assert_ptr_null(moe_synth(&s, NULL, &error));
+    assert_error(&error, MOE_ERROR_INPUT, "top_groups leaves 4 experts for top_k 5");
+}
+END_TEST
+
 static const struct {
     const char *kind;
     gint64 experts, top_k, hot, idle, ranks;
@@ -293,7 +375,9 @@ Suite *moe_suite(void)
 {
     Suite *suite = suite_create("synth");
     TCase *tests = tcase_create("synth");
-    tcase_add_loop_test(tests, every_kind_is_a_function_of_its_seed, 0, 8);
+    tcase_add_loop_test(tests, every_kind_is_a_function_of_its_seed, 0, 9);
+    tcase_add_loop_test(tests, deepep_is_its_definition, 0, 3);
+    tcase_add_test(tests, deepep_needs_groups);
     tcase_add_loop_test(tests, balanced_is_exact, 0, 7);
     tcase_add_test(tests, uniform_is_even_by_chance);
     tcase_add_test(tests, zipf_has_its_law);
