@@ -137,8 +137,12 @@ static void run_child(void (*work)(MoeChild *child, void *user), void *user, int
 
 static gboolean fail_dead(const char *what, int status, const GString *errors, GError **error)
 {
-    /* The last lines say why. */
-    g_autofree char *text = g_strstrip(g_strndup(errors->str, errors->len));
+    /* The last lines say why; a list of functions behind them does not. */
+    g_autofree char *text = g_strndup(errors->str, errors->len);
+    char *backtrace = strstr(text, "Backtrace (");
+    if (backtrace != NULL)
+        *backtrace = '\0';
+    g_strstrip(text);
     const char *tail = text;
     int lines = 0;
     for (const char *p = text + strlen(text); p > text && lines < 4; p--)

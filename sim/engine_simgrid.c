@@ -365,6 +365,29 @@ static void start_ranks(Simulation *simulation)
     }
 }
 
+/* SimGrid weighs a flow by 1 / its latency and dies when the sum of a link's weights, less each of
+ * them, is not zero to an absolute precision. Rounding grows with the weights: flows of a rank times
+ * the smallest latency's. Below a nanosecond or so its default does not do. */
+static double precision(const Simulation *simulation)
+{
+    static const double fallback = 1e-5;
+    double shortest = INFINITY;
+    guint32 most = 1;
+    const GArray *links = simulation->topology->links;
+    for (guint l = 0; l < links->len; l++) {
+        double latency = g_array_index(links, MoeLink, l).latency;
+        shortest = latency > 0 ? fmin(shortest, latency / 2) : shortest; /* a cluster halves it */
+    }
+    for (gint64 r = 0; r < simulation->programs->n_ranks; r++) {
+        const GArray *ops = simulation->programs->ranks[r].ops;
+        for (guint i = 0; i < ops->len; i++) {
+            const MoeOp *op = &g_array_index(ops, MoeOp, i);
+            most = MAX(most, op->n_sends + op->n_recvs);
+        }
+    }
+    return fmax(fallback, 1e-15 * most / shortest);
+}
+
 static void simulate(MoeChild *child, void *user)
 {
     Simulation *simulation = user;
@@ -374,6 +397,7 @@ static void simulate(MoeChild *child, void *user)
     g_ptr_array_add(arguments, g_strdup("--log=root.thres:warning"));
     for (int i = 0; settings[i] != NULL; i++)
         g_ptr_array_add(arguments, g_strconcat("--cfg=", settings[i], NULL));
+    g_ptr_array_add(arguments, g_strdup_printf("--cfg=maxmin/precision:%g", precision(simulation)));
     int argc = (int)arguments->len;
     g_ptr_array_add(arguments, NULL);
     simgrid_init(&argc, (char **)arguments->pdata);

@@ -5,8 +5,11 @@
 #include <math.h>
 #include <string.h>
 
-/* Rounding of the engine's clock. */
-static const double slack_s = 1e-10;
+/* Rounding of the engine's clock, which reads @now. */
+static double slack(double now)
+{
+    return 1e-10 + 4e-15 * now;
+}
 
 static gboolean broken(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
@@ -32,13 +35,14 @@ static gboolean check_times(const MoePrograms *programs, const MoeTimes *times, 
         for (guint i = 0; i < programs->ranks[r].ops->len; i++) {
             const MoeOp *op = op_of(programs, r, i);
             const MoeInterval *t = &times->ranks[r][i];
-            if (!(t->start >= now - slack_s) || !(t->end >= t->start) || !isfinite(t->end))
+            if (!(t->start >= now - slack(now)) || !(t->end >= t->start) || !isfinite(t->end))
                 return broken(error,
                               "operation %u of rank %" G_GINT64_FORMAT
                               " runs from %.12g s to %.12g s, "
                               "after %.12g s",
                               i, r, t->start, t->end, now);
-            if (!op->exchange && fabs(t->end - t->start - op->seconds) > slack_s + 1e-9 * t->end)
+            if (!op->exchange &&
+                fabs(t->end - t->start - op->seconds) > slack(t->end) + 1e-9 * t->end)
                 return broken(error,
                               "operation %u of rank %" G_GINT64_FORMAT
                               " computes %.12g s instead of %.12g s",
@@ -46,7 +50,7 @@ static gboolean check_times(const MoePrograms *programs, const MoeTimes *times, 
             now = t->end;
             computed += op->exchange ? 0 : op->seconds;
         }
-        if (now < computed * (1 - 1e-9) - slack_s)
+        if (now < computed * (1 - 1e-9) - slack(now))
             return broken(error,
                           "rank %" G_GINT64_FORMAT " is done after %.12g s, but computes %.12g s",
                           r, now, computed);
@@ -89,7 +93,7 @@ static gboolean add_messages(const MoeTopology *topology, const MoePrograms *pro
                        moe_topology_latency(topology, (MoeFabric)m->fabric, rank, m->peer) +
                        (double)m->bytes /
                            moe_topology_bandwidth(topology, (MoeFabric)m->fabric, rank, m->peer);
-        if (t->end - t->start < alone * (1 - 1e-6) - slack_s)
+        if (t->end - t->start < alone * (1 - 1e-6) - slack(t->end))
             return broken(error,
                           "operation %u of rank %" G_GINT64_FORMAT
                           " takes %.12g s, less than its message to %u "
@@ -124,7 +128,7 @@ static gboolean check_exchange(const MoeTopology *topology, const MoePrograms *p
     for (guint l = 0; l < topology->links->len; l++) {
         const MoeLink *link = &g_array_index(topology->links, MoeLink, l);
         double busy = (double)link_bytes[l] / link->bandwidth;
-        if (busy > (end - start) * (1 + 1e-6 + times->tolerance) + slack_s)
+        if (busy > (end - start) * (1 + 1e-6 + times->tolerance) + slack(end))
             return broken(error,
                           "link '%s' carries %" G_GINT64_FORMAT
                           " bytes in %.12g s, faster than its rate",

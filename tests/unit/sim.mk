@@ -11,6 +11,7 @@ unit_programs += \
 	tests/unit/check_lower \
 	tests/unit/check_network \
 	tests/unit/check_result \
+	tests/unit/check_robust \
 	tests/unit/check_run \
 	tests/unit/check_scenario \
 	tests/unit/check_sharing \
@@ -37,6 +38,8 @@ tests_unit_check_network_CFLAGS = $(unit_cflags)
 tests_unit_check_network_LDADD = $(unit_ldadd)
 tests_unit_check_result_CFLAGS = $(unit_cflags)
 tests_unit_check_result_LDADD = $(unit_ldadd)
+tests_unit_check_robust_CFLAGS = $(unit_cflags)
+tests_unit_check_robust_LDADD = $(unit_ldadd)
 tests_unit_check_run_CFLAGS = $(unit_cflags)
 tests_unit_check_run_LDADD = $(unit_ldadd)
 tests_unit_check_scenario_CFLAGS = $(unit_cflags)
