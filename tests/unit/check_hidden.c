@@ -95,6 +95,11 @@ START_TEST(the_router_alone_decides_as_the_model_does)
         g_auto(Golden) g = golden_open(name);
         g_autoptr(GError) error = NULL;
         g_autoptr(MoeTrace) trace = route(&g, NULL, g.states, NULL, &error);
+        if (g.model->shape.encoder_layers > 0) { /* two stacks, each with tokens of its own */
+            ck_assert(trace == NULL);
+            ck_assert(g_error_matches(error, MOE_ERROR, MOE_ERROR_INPUT));
+            continue;
+        }
         assert_no_error(error);
         assert_golden(&g, trace, 1e-5F);
         ck_assert(trace->ids == NULL && trace->n_tokens > 0);
