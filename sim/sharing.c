@@ -2,7 +2,7 @@
 
 #include "sim/sharing.h"
 
-#include "sim/ends.h"
+#include "sim/groups.h"
 #include "sim/heap.h"
 
 #include <math.h>
@@ -11,25 +11,41 @@
 /* Times closer than this share of a group's age, or this many seconds, are one. */
 static const double equal_share = 1e-9, equal_s = 1e-12;
 
-enum { NO_TAG = G_MAXUINT32, DEAD = G_MAXUINT32, MOST_LINKS = 0xffffff, FEW = 4096, AHEAD = 8 };
+enum { NO_TAG = G_MAXUINT32, MOST_LINKS = 0xffffff, FEW = 4096, INSIDE = 3, AHEAD = 16 };
 
-/* Half a line of cache; which solution fixed its rate stands elsewhere, for those who only ask that. */
+/* What has become of a flow: out, not looked at by the newest solutions, or which of these fixed its
+ * rate. A byte each, apart from the flows: whoever looks for the few asks for no more. */
+enum { DEAD, UNFIXED, LAST_PASS = G_MAXUINT8 };
+
+/* Work is bytes / weight. A flow ends when the work of the link that has fixed its rate, what a flow
+ * of weight 1 would have got there, reaches a mark; it stays where it is as long as that link does. */
 typedef struct {
-    double finish, rate; /* at that rate; while it waits to start: bytes, 1 */
+    double mark;
+    guint32 n : 8;   /* links */
+    guint32 by : 24; /* the link that has fixed its rate */
     float weight;
-    guint32 first;   /* its links in the pool */
-    guint32 n : 8;   /* how many */
-    guint32 by : 24; /* the link that fixed its rate */
-    guint32 tag;     /* NO_TAG: its end has been told */
+    guint32 first; /* its links in the pool */
+    guint32 tag;   /* NO_TAG: its end has been told */
 } Flow;
+
+/* What the list of a link says about a flow. */
+typedef struct {
+    double mark; /* if this link has fixed its rate */
+    float weight;
+    guint32 others[INSIDE]; /* its other links, if so few; n_links: none */
+} Entry;
 
 typedef struct {
     double capacity, weight; /* weight: of its live flows */
     guint32 live;            /* its live flows */
     guint32 n, size;
-    guint32 *flows; /* [n]: the live ones, and dead ones not yet weeded out */
-    double given;   /* rates that it has fixed, of flows that are still there */
-    double unused;  /* bytes that those gone since then have left, or taken too much */
+    guint32 *flows;     /* [n]: the live ones, and dead ones not yet weeded out */
+    Entry *entries;     /* [n] */
+    double work, since; /* done until then */
+    double level;       /* work per second; 0: it fixes no rates */
+    double given;       /* rates that it has fixed, of flows that are still there */
+    double unused;      /* bytes that those gone since then have left, or taken too much */
+    double credit;      /* s that this gives to the others */
 } Link;
 
 /* What a solution has not yet given away. */
@@ -38,38 +54,24 @@ typedef struct {
     guint32 n;
 } Open;
 
-/* A set of links that flows connect, stored at its root: a forest of links (union-find), and a ring
- * through the links of every set. */
-typedef struct {
-    guint32 parent, next;
-    double begin; /* when it got its first flow */
-    guint32 n_flows;
-    guint32 gone;     /* flows that have left since it was found to be connected */
-    guint32 version;  /* of its event */
-    gboolean told;    /* the ends in the window have been told; they wait to be released */
-    gboolean changed; /* to be solved */
-    MoeEnds ends;     /* within the window, if no flow comes before */
-} Group;
-
 struct MoeSharing {
     MoeSharingEnd ended;
     void *user;
     double quantum, longest; /* longest window */
     guint32 n_links;
-    Link *links;
+    Link *links; /* [n_links + 1]; the last one, without work, fixes those that wait to start */
     Open *open;
-    double *credit; /* [n_links + 1]: s that the flows that a link has fixed have gained */
-    Group *groups;
+    MoeGroup *groups;
     Flow *flows;
-    guint32 *passes; /* of each flow: the solution that fixed its rate, or DEAD */
+    guint8 *passes;                              /* of each flow */
     guint32 n_flows, size_flows, placed, n_dead; /* flows from number `placed` on wait to start */
     guint32 *pool;
     guint32 n_pool, size_pool;
     double begin, started, start_at; /* no flow before; the last ones started; the next ones will */
-    guint32 pass;
-    double earliest, until; /* the first end of the solution; where its window may end */
+    guint8 pass;                     /* of the newest solution */
+    double earliest, until;          /* the first end of the solution; where its window may end */
     MoeEnds found;
-    guint32 *chosen; /* flows of the link that is being frozen; as long as the longest list */
+    guint32 *chosen; /* which of its list the link fixes; as long as the longest list */
     guint32 size_chosen;
     MoeHeap heap, events;
 };
@@ -84,12 +86,12 @@ MoeSharing *moe_sharing_new(guint32 n_links, const double *bandwidth, double qua
         .user = user,
         .quantum = quantum,
         .n_links = n_links,
-        .links = g_new0(Link, n_links),
+        .links = g_new0(Link, n_links + 1),
         .open = g_new(Open, n_links),
-        .credit = g_new0(double, n_links + 1),
-        .groups = g_new0(Group, n_links),
+        .groups = g_new0(MoeGroup, n_links),
         .started = -INFINITY,
         .start_at = INFINITY,
+        .pass = UNFIXED,
     };
     for (guint32 l = 0; l < n_links; l++) {
         g_assert(bandwidth[l] > 0);
@@ -105,11 +107,11 @@ void moe_sharing_free(MoeSharing *s)
         return;
     for (guint32 l = 0; l < s->n_links; l++) {
         g_free(s->links[l].flows);
+        g_free(s->links[l].entries);
         g_free(s->groups[l].ends.items);
     }
     g_free(s->links);
     g_free(s->open);
-    g_free(s->credit);
     g_free(s->groups);
     g_free(s->flows);
     g_free(s->passes);
@@ -126,76 +128,25 @@ void moe_sharing_set_window(MoeSharing *s, double seconds)
     s->longest = seconds;
 }
 
-/* --- groups ---------------------------------------------------------------------------------- */
-
-static guint32 root_of(MoeSharing *s, guint32 link)
+static double rate_of(const MoeSharing *s, const Flow *flow)
 {
-    Group *groups = s->groups;
-    while (groups[link].parent != link) {
-        groups[link].parent = groups[groups[link].parent].parent;
-        link = groups[link].parent;
-    }
-    return link;
+    return s->links[flow->by].level * (double)flow->weight;
 }
 
-static guint32 unite(MoeSharing *s, guint32 a, guint32 b)
-{
-    a = root_of(s, a);
-    b = root_of(s, b);
-    if (a == b)
-        return a;
-    Group *larger = &s->groups[a], *smaller = &s->groups[b];
-    if (smaller->n_flows > larger->n_flows) {
-        Group *swap = larger;
-        larger = smaller;
-        smaller = swap;
-        guint32 root = a;
-        a = b;
-        b = root;
-    }
-    smaller->parent = a;
-    guint32 next = larger->next;
-    larger->next = smaller->next;
-    smaller->next = next;
-    if (smaller->n_flows > 0)
-        larger->begin = fmin(larger->begin, smaller->begin);
-    larger->n_flows += smaller->n_flows;
-    larger->gone += smaller->gone;
-    /* Ends that were told and not released stay as flows without a tag. */
-    for (guint i = 0; i < smaller->ends.n && smaller->told; i++)
-        moe_ends_add(&larger->ends, smaller->ends.items[i].finish, smaller->ends.items[i].flow);
-    smaller->n_flows = smaller->gone = smaller->ends.n = 0;
-    smaller->version++;
-    larger->told |= smaller->told;
-    return a;
-}
+/* --- lists ----------------------------------------------------------------------------------- */
 
-/* Makes every link of the group a group of its own, without flows. */
-static void scatter(MoeSharing *s, guint32 root)
+/* What a flow would have used until now if it had not ended before, or takes after now, belongs to
+ * the flows that its bottleneck has fixed beside it. */
+static void remove_flow(MoeSharing *s, const MoeEnd *end, double now)
 {
-    guint32 link = root;
-    do {
-        Group *group = &s->groups[link];
-        guint32 next = group->next;
-        group->parent = group->next = link;
-        group->n_flows = group->gone = group->ends.n = 0;
-        group->told = FALSE;
-        group->version++;
-        link = next;
-    } while (link != root);
-}
-
-/* What flow @id would have used until now if it had not ended before, or takes after now, belongs
- * to the flows that its bottleneck has fixed beside it. */
-static void remove_flow(MoeSharing *s, guint32 id, double now)
-{
-    Flow *flow = &s->flows[id];
+    const Flow *flow = &s->flows[end->flow];
     Link *bottleneck = &s->links[flow->by];
-    bottleneck->given -= flow->rate;
-    bottleneck->unused += flow->rate * (now - flow->finish);
-    s->credit[flow->by] =
-        bottleneck->given > flow->rate * equal_share ? bottleneck->unused / bottleneck->given : 0;
-    s->passes[id] = DEAD;
+    double rate = rate_of(s, flow);
+    bottleneck->given -= rate;
+    bottleneck->unused += rate * (now - end->finish);
+    bottleneck->credit =
+        bottleneck->given > rate * equal_share ? bottleneck->unused / bottleneck->given : 0;
+    s->passes[end->flow] = DEAD;
     s->n_dead++;
     for (guint32 i = 0; i < flow->n; i++) {
         Link *link = &s->links[s->pool[flow->first + i]];
@@ -209,61 +160,92 @@ static void weed(MoeSharing *s, Link *link)
 {
     guint32 n = 0;
     for (guint32 i = 0; i < link->n; i++)
-        if (s->passes[link->flows[i]] != DEAD)
-            link->flows[n++] = link->flows[i];
+        if (s->passes[link->flows[i]] != DEAD) {
+            link->flows[n] = link->flows[i];
+            link->entries[n++] = link->entries[i];
+        }
     link->n = n;
 }
 
 /* --- one solution ---------------------------------------------------------------------------- */
 
-/* Drops the dead flows of a link and gathers those that the solution has not fixed; their number.
- * Without branches, since no processor could predict them. */
+static void begin_pass(MoeSharing *s)
+{
+    if (s->pass == LAST_PASS) {
+        for (guint32 id = 0; id < s->n_flows; id++)
+            s->passes[id] = MIN(s->passes[id], UNFIXED);
+        s->pass = UNFIXED;
+    }
+    s->pass++;
+}
+
+/* Gathers which flows of a link the solution has not fixed; their number. Without branches, since no
+ * processor could predict them. */
 static guint32 gather(MoeSharing *s, Link *link)
 {
-    guint32 n = 0, found = 0, pass = s->pass;
-    for (guint32 i = 0; i < link->n; i++) {
-        guint32 id = link->flows[i], fixed = s->passes[id];
-        link->flows[n] = id;
-        s->chosen[found] = id;
-        n += fixed != DEAD;
-        found += fixed != DEAD && fixed != pass;
+    if (link->n - link->live > link->n / 8)
+        weed(s, link);
+    const guint8 *passes = s->passes;
+    const guint32 *flows = link->flows;
+    guint32 *chosen = s->chosen, found = 0, n = link->n;
+    guint8 pass = s->pass;
+    for (guint32 i = 0; i < n; i++) {
+        guint8 of = passes[flows[i]];
+        chosen[found] = i;
+        found += (of != DEAD) & (of != pass);
     }
-    link->n = n;
     return found;
 }
 
-/* Fixes all flows of a link that is full at @level. */
-static void freeze(MoeSharing *s, guint32 full, double level, double now, double begin)
+static void take(Open *open, double rate, double weight)
 {
-    guint32 n = gather(s, &s->links[full]), pass = s->pass;
+    open->capacity -= rate;
+    open->weight -= weight;
+    open->n--;
+}
+
+static void take_from_others(MoeSharing *s, guint32 full, const Flow *flow, const Entry *entry,
+                             double rate)
+{
+    double weight = (double)entry->weight;
+    const guint32 *links = s->pool + flow->first;
+    if (flow->n <= INSIDE + 1)
+        for (guint32 k = 0; k < INSIDE && entry->others[k] != s->n_links; k++)
+            take(&s->open[entry->others[k]], rate, weight);
+    else
+        for (guint32 k = 0; k < flow->n; k++)
+            if (links[k] != full)
+                take(&s->open[links[k]], rate, weight);
+}
+
+/* Fixes all flows of a link that is full. */
+static void freeze(MoeSharing *s, guint32 full, double now, double begin)
+{
+    Link *link = &s->links[full];
+    double level = link->level, work = link->work, ending = work + level * (s->until - now);
+    guint32 n = gather(s, link);
+    guint8 pass = s->pass;
     for (guint32 i = 0; i < n; i++) {
-        guint32 id = s->chosen[i];
+        Entry *entry = &link->entries[s->chosen[i]];
+        guint32 id = link->flows[s->chosen[i]];
         Flow *flow = &s->flows[id];
         if (i + AHEAD < n)
-            __builtin_prefetch(&s->flows[s->chosen[i + AHEAD]], 1);
+            __builtin_prefetch(&s->flows[link->flows[s->chosen[i + AHEAD]]]);
         s->passes[id] = pass;
-        double weight = (double)flow->weight, rate = level * weight;
-        double left = (flow->finish - now - s->credit[flow->by]) * flow->rate;
-        double finish = left > 0 ? now + left / rate : now;
-        flow->rate = rate;
-        flow->finish = finish;
-        flow->by = full & MOST_LINKS;
-        const guint32 *links = s->pool + flow->first;
-        for (guint32 k = 0; k < flow->n; k++) {
-            Open *open = &s->open[links[k]];
-            if (links[k] == full)
-                continue;
-            open->capacity -= rate;
-            open->weight -= weight;
-            open->n--;
+        if (flow->by != full) {
+            flow->mark = entry->mark = work + fmax(0, flow->mark - s->links[flow->by].work);
+            flow->by = full & MOST_LINKS;
         }
-        if (finish <= s->until) {
-            if (finish < s->earliest) {
-                s->earliest = finish;
-                s->until = finish + s->longest + equal_s + equal_share * (finish - begin);
-            }
-            moe_ends_add(&s->found, finish, id);
+        take_from_others(s, full, flow, entry, level * (double)entry->weight);
+        if (entry->mark > ending)
+            continue;
+        double finish = now + fmax(0, entry->mark - work) / level;
+        if (finish < s->earliest) {
+            s->earliest = finish;
+            s->until = finish + s->longest + equal_s + equal_share * (finish - begin);
+            ending = work + level * (s->until - now);
         }
+        moe_ends_add(&s->found, finish, id);
     }
     s->open[full].n = 0;
 }
@@ -275,7 +257,10 @@ static void fill(MoeSharing *s, guint32 root, double now)
     heap->n = 0;
     guint32 l = root;
     do {
-        const Link *link = &s->links[l];
+        Link *link = &s->links[l];
+        link->work += link->level * (now - link->since + link->credit);
+        link->since = now;
+        link->level = link->unused = link->credit = 0;
         s->open[l] = (Open){link->capacity, link->weight, link->live};
         if (link->live > 0)
             moe_heap_push(heap, link->capacity / link->weight, l, 0);
@@ -295,14 +280,10 @@ static void fill(MoeSharing *s, guint32 root, double now)
         moe_heap_pop(heap);
         if (open->n == 0)
             continue;
+        level = s->links[first].level = share;
         s->links[first].given = share * open->weight;
-        freeze(s, first, level = share, now, begin);
+        freeze(s, first, now, begin);
     }
-}
-
-static void plan(MoeSharing *s, guint32 root, double at)
-{
-    moe_heap_push(&s->events, at, root, ++s->groups[root].version);
 }
 
 /* How many of the ends found, the first ones, may fall together: up to the longest window, and as
@@ -316,10 +297,9 @@ static guint fall_together(MoeSharing *s, double begin)
         const Flow *flow = &s->flows[ends[n].flow];
         double passed = ends[n].finish - first, age = ends[n].finish - begin, share = 0;
         for (guint32 k = 0; k < flow->n; k++) {
-            const Link *link = &s->links[s->pool[flow->first + k]];
-            Open *released = &s->open[s->pool[flow->first + k]];
-            released->capacity += flow->rate;
-            share = MAX(share, released->capacity / link->capacity);
+            guint32 l = s->pool[flow->first + k];
+            s->open[l].capacity += rate_of(s, flow);
+            share = MAX(share, s->open[l].capacity / s->links[l].capacity);
         }
         if (passed * share > s->quantum * age + equal_s + equal_share * age)
             break;
@@ -330,29 +310,29 @@ static guint fall_together(MoeSharing *s, double begin)
 /* Shares the links of a group anew, finds which flows end first and plans to tell them. */
 static void solve(MoeSharing *s, guint32 root, double now)
 {
-    Group *group = &s->groups[root];
+    MoeGroup *group = &s->groups[root];
     for (guint i = 0; i < group->ends.n && group->told; i++)
         if (group->ends.items[i].finish <= now) {
-            remove_flow(s, group->ends.items[i].flow, now);
+            remove_flow(s, &group->ends.items[i], now);
             group->n_flows--;
             group->gone++;
         }
     group->changed = group->told = FALSE;
     group->ends.n = 0;
-    s->pass++;
+    begin_pass(s);
     s->earliest = s->until = INFINITY;
     s->found.n = 0;
     fill(s, root, now);
     moe_ends_settle(&s->found, s->until);
     guint32 link = root;
     do {
-        s->open[link].capacity = s->links[link].unused = s->credit[link] = 0;
+        s->open[link].capacity = 0;
         link = s->groups[link].next;
     } while (link != root);
     guint n = fall_together(s, group->begin);
     for (guint i = 0; i < n; i++)
         moe_ends_add(&group->ends, s->found.items[i].finish, s->found.items[i].flow);
-    plan(s, root, s->earliest);
+    moe_heap_push(&s->events, s->earliest, root, ++group->version);
 }
 
 /* --- ends ------------------------------------------------------------------------------------ */
@@ -367,7 +347,7 @@ static void split(MoeSharing *s, guint32 root, double now)
         g_array_append_val(members, l);
         l = s->groups[l].next;
     } while (l != root);
-    scatter(s, root);
+    moe_groups_scatter(s->groups, root);
     for (guint m = 0; m < members->len; m++) {
         guint32 from = g_array_index(members, guint32, m);
         Link *link = &s->links[from];
@@ -377,11 +357,11 @@ static void split(MoeSharing *s, guint32 root, double now)
             const guint32 *links = s->pool + flow->first;
             if (links[0] != from)
                 continue;
-            guint32 at = root_of(s, from);
+            guint32 at = moe_group_of(s->groups, from);
             if (s->groups[at].n_flows++ == 0)
                 s->groups[at].begin = begin;
             for (guint32 k = 1; k < flow->n; k++)
-                unite(s, links[0], links[k]);
+                moe_groups_unite(s->groups, links[0], links[k]);
         }
     }
     for (guint m = 0; m < members->len; m++) {
@@ -393,15 +373,15 @@ static void split(MoeSharing *s, guint32 root, double now)
 
 static void release(MoeSharing *s, guint32 root, double now)
 {
-    Group *group = &s->groups[root];
+    MoeGroup *group = &s->groups[root];
     for (guint i = 0; i < group->ends.n; i++)
-        remove_flow(s, group->ends.items[i].flow, now);
+        remove_flow(s, &group->ends.items[i], now);
     group->n_flows -= group->ends.n;
     group->gone += group->ends.n;
     group->ends.n = 0;
     group->told = FALSE;
     if (group->n_flows == 0)
-        scatter(s, root);
+        moe_groups_scatter(s->groups, root);
     else if (group->gone >= group->n_flows)
         split(s, root, now);
     else
@@ -411,13 +391,14 @@ static void release(MoeSharing *s, guint32 root, double now)
 /* Tells the ends in the window, and plans their release. */
 static void tell(MoeSharing *s, guint32 root, double now)
 {
-    Group *group = &s->groups[root];
+    MoeGroup *group = &s->groups[root];
     double rates = 0, moment = 0;
     for (guint i = 0; i < group->ends.n; i++) {
         const MoeEnd *end = &group->ends.items[i];
         Flow *flow = &s->flows[end->flow];
-        rates += flow->rate;
-        moment += flow->rate * (end->finish - now);
+        double rate = rate_of(s, flow);
+        rates += rate;
+        moment += rate * (end->finish - now);
         if (flow->tag != NO_TAG)
             s->ended(flow->tag, end->finish, s->user);
         flow->tag = NO_TAG;
@@ -425,14 +406,25 @@ static void tell(MoeSharing *s, guint32 root, double now)
     group->told = TRUE;
     double at = now + moment / rates;
     if (at > now)
-        plan(s, root, at);
+        moe_heap_push(&s->events, at, root, ++group->version);
     else
         release(s, root, now);
 }
 
 /* --- flows that come ------------------------------------------------------------------------- */
 
-static void link_add(MoeSharing *s, guint32 l, guint32 id, double weight)
+/* How flow @id stands in the list of one of its links. */
+static Entry entry_of(const MoeSharing *s, guint32 id, guint32 l)
+{
+    const Flow *flow = &s->flows[id];
+    Entry entry = {.weight = flow->weight, .others = {s->n_links, s->n_links, s->n_links}};
+    for (guint32 k = 0, n = 0; k < flow->n && n < INSIDE; k++)
+        if (s->pool[flow->first + k] != l)
+            entry.others[n++] = s->pool[flow->first + k];
+    return entry;
+}
+
+static void link_add(MoeSharing *s, guint32 l, guint32 id, double now)
 {
     Link *link = &s->links[l];
     if (link->n == link->size) {
@@ -440,15 +432,33 @@ static void link_add(MoeSharing *s, guint32 l, guint32 id, double weight)
         if (link->n >= link->size / 2) {
             link->size = MAX(8, 2 * link->size);
             link->flows = g_renew(guint32, link->flows, link->size);
+            link->entries = g_renew(Entry, link->entries, link->size);
             if (link->size > s->size_chosen) {
                 s->size_chosen = link->size;
                 s->chosen = g_renew(guint32, s->chosen, s->size_chosen);
             }
         }
     }
-    link->flows[link->n++] = id;
+    if (link->live == 0) {
+        link->work = link->level = 0;
+        link->since = now;
+    }
+    link->flows[link->n] = id;
+    link->entries[link->n++] = entry_of(s, id, l);
     link->live++;
-    link->weight += weight;
+    link->weight += (double)s->flows[id].weight;
+}
+
+/* Where the pool holds these links now. */
+static guint32 pool_add(MoeSharing *s, const guint32 *links, guint n_links)
+{
+    if (s->n_pool + n_links > s->size_pool) {
+        s->size_pool = MAX(256, s->size_pool + s->size_pool / 2 + n_links);
+        s->pool = g_renew(guint32, s->pool, s->size_pool);
+    }
+    memcpy(s->pool + s->n_pool, links, n_links * sizeof(*links));
+    s->n_pool += n_links;
+    return s->n_pool - n_links;
 }
 
 void moe_sharing_add(MoeSharing *s, double now, const guint32 *links, guint n_links, double weight,
@@ -458,22 +468,16 @@ void moe_sharing_add(MoeSharing *s, double now, const guint32 *links, guint n_li
     if (s->n_flows == s->size_flows) {
         s->size_flows = MAX(64, s->size_flows + s->size_flows / 2);
         s->flows = g_renew(Flow, s->flows, s->size_flows);
-        s->passes = g_renew(guint32, s->passes, s->size_flows);
+        s->passes = g_renew(guint8, s->passes, s->size_flows);
     }
-    if (s->n_pool + n_links > s->size_pool) {
-        s->size_pool = MAX(256, s->size_pool + s->size_pool / 2 + n_links);
-        s->pool = g_renew(guint32, s->pool, s->size_pool);
-    }
-    memcpy(s->pool + s->n_pool, links, n_links * sizeof(*links));
-    s->flows[s->n_flows] = (Flow){.finish = bytes,
-                                  .rate = 1,
-                                  .weight = (float)weight,
-                                  .first = s->n_pool,
-                                  .n = (guint8)n_links,
-                                  .by = s->n_links & MOST_LINKS,
-                                  .tag = tag};
-    s->passes[s->n_flows] = 0;
-    s->n_pool += n_links;
+    Flow *flow = &s->flows[s->n_flows];
+    *flow = (Flow){.n = (guint8)n_links,
+                   .by = s->n_links & MOST_LINKS,
+                   .weight = (float)weight,
+                   .first = pool_add(s, links, n_links),
+                   .tag = tag};
+    flow->mark = bytes / (double)flow->weight;
+    s->passes[s->n_flows] = UNFIXED;
     if (s->n_flows == s->n_dead)
         s->begin = now;
     if (s->n_flows++ == s->placed) {
@@ -486,24 +490,23 @@ static void start(MoeSharing *s, double now)
 {
     guint32 first = s->placed;
     for (; s->placed < s->n_flows; s->placed++) {
-        Flow *flow = &s->flows[s->placed];
+        const Flow *flow = &s->flows[s->placed];
         const guint32 *links = s->pool + flow->first;
-        guint32 root = root_of(s, links[0]);
+        guint32 root = moe_group_of(s->groups, links[0]);
         for (guint32 i = 0; i < flow->n; i++) {
-            link_add(s, links[i], s->placed, (double)flow->weight);
-            root = unite(s, root, links[i]);
+            link_add(s, links[i], s->placed, now);
+            root = moe_groups_unite(s->groups, root, links[i]);
         }
-        Group *group = &s->groups[root];
+        MoeGroup *group = &s->groups[root];
         if (group->n_flows++ == 0)
             group->begin = now;
-        flow->finish += now; /* its bytes, at 1 byte/s */
     }
     s->started = now;
     s->start_at = INFINITY;
     for (guint32 id = first; id < s->placed; id++)
-        s->groups[root_of(s, s->pool[s->flows[id].first])].changed = TRUE;
+        s->groups[moe_group_of(s->groups, s->pool[s->flows[id].first])].changed = TRUE;
     for (guint32 id = first; id < s->placed; id++) {
-        guint32 root = root_of(s, s->pool[s->flows[id].first]);
+        guint32 root = moe_group_of(s->groups, s->pool[s->flows[id].first]);
         if (s->groups[root].changed)
             solve(s, root, now);
     }
@@ -582,6 +585,6 @@ double moe_sharing_rate(const MoeSharing *s, guint32 tag)
 {
     for (guint32 id = 0; id < s->placed; id++)
         if (s->passes[id] != DEAD && s->flows[id].tag == tag)
-            return s->flows[id].rate;
+            return rate_of(s, &s->flows[id]);
     return 0;
 }

@@ -9,6 +9,10 @@
  * last looked at; shares only grow while others freeze, so the first of the heap is looked at again
  * and either frozen or put back. A solution costs O(flows x links of a flow + links log links).
  *
+ * A flow that its bottleneck goes on limiting is left as it is: links count the work that a flow of
+ * weight 1 would have got, and a flow ends when its bottleneck's work reaches the flow's mark
+ * (virtual time, as in Parekh and Gallager's fair queueing).
+ *
  * Flows that no chain of shared links connects do not concern each other: each connected group is
  * solved by itself, and only when one of its flows has come or gone.
  *
