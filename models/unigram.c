@@ -83,7 +83,9 @@ static gboolean read_vocab(MoeUnigram *unigram, JsonArray *vocab, const char *wh
     if (n > MOE_LARGEST_TOKEN_ID)
         return moe_fail(error, MOE_ERROR_INPUT, "%s: %u tokens; at most %d are read", where, n,
                         MOE_LARGEST_TOKEN_ID);
-    unigram->scores = g_new0(double, MAX(n, 1));
+    if (n == 0)
+        return moe_fail(error, MOE_ERROR_INPUT, "%s: is empty", where);
+    unigram->scores = g_new0(double, n);
     double lowest = INFINITY;
     for (guint id = 0; id < n; id++) {
         if (!read_pair(unigram, json_array_get_element(vocab, id), id, where, error))

@@ -23,9 +23,13 @@ char *moe_kept_key(const MoeTrace *trace, const MoeBatch *batch)
     return g_strdup(g_checksum_get_string(sum));
 }
 
-static char *digest(const MoeTrace *trace, int n_layers, const float *states)
+/* @next_block, @memory: as in the metadata. */
+static char *digest(const MoeTrace *trace, int n_layers, const char *next_block, const char *memory,
+                    const float *states)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_checksum_update(sum, (const guchar *)next_block, (gssize)strlen(next_block) + 1);
+    g_checksum_update(sum, (const guchar *)memory, (gssize)strlen(memory) + 1);
     for (int i = 0; i < n_layers; i++) {
         const MoeTraceLayer *layer = &trace->layers[i];
         g_checksum_update(sum, (const guchar *)layer->experts,
@@ -120,14 +124,16 @@ MoeSafetensors *moe_kept_load(const char *path, const char *key, MoeTrace *trace
         !read_int(file, "next_block", MOE_TRACE_MOST_LAYERS, next_block_out, error) ||
         !load_layers(file, trace, *next_block_out, n_layers_out, error))
         return NULL;
-    g_autofree char *expected = digest(trace, *n_layers_out, states->data);
-    if (g_strcmp0(moe_safetensors_metadata(file, "digest"), expected) != 0) {
+    g_autofree char *expected =
+        digest(trace, *n_layers_out, moe_safetensors_metadata(file, "next_block"),
+               memory != NULL ? memory : "", states->data);
+    if (memory == NULL || g_strcmp0(moe_safetensors_metadata(file, "digest"), expected) != 0) {
         moe_fail(error, MOE_ERROR_INPUT,
                  "%s: what was kept of a run is damaged; remove it, or begin anew with --force",
                  path);
         return NULL;
     }
-    *memory_out = memory != NULL ? g_ascii_strtod(memory, NULL) : 0;
+    *memory_out = g_ascii_strtod(memory, NULL);
     return g_steal_pointer(&file);
 }
 
@@ -158,9 +164,9 @@ gboolean moe_kept_save(const char *path, const char *key, const MoeTrace *trace,
         }
     }
     g_autofree char *next = g_strdup_printf("%d", next_block);
-    g_autofree char *sum = digest(trace, n_layers, states);
     char memory[G_ASCII_DTOSTR_BUF_SIZE];
     g_ascii_dtostr(memory, sizeof(memory), memory_bytes);
+    g_autofree char *sum = digest(trace, n_layers, next, memory, states);
     const char *const metadata[] = {"format",       FORMAT, "key",    key, "next_block", next,
                                     "memory_bytes", memory, "digest", sum, NULL};
     return moe_safetensors_write(path, TRUE, tensors, n, metadata, error);

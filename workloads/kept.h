@@ -6,8 +6,8 @@
  *   layers.L.experts  u16 [pairs]           as in a trace
  *   layers.L.weights  f32 [pairs]
  *
- * with the metadata key (what tells this run from another), next_block, memory_bytes and digest, of the
- * states and decisions: a file that lost bytes is refused.
+ * with the metadata key (what tells this run from another), next_block, memory_bytes and digest, of
+ * these two, the states and the decisions: a file that lost or changed bytes is refused.
  */
 #ifndef MOE_WORKLOADS_KEPT_H
 #define MOE_WORKLOADS_KEPT_H

@@ -16,6 +16,7 @@ typedef struct {
     double memory_bytes; /* that the run is planned for */
     gint64 saved_us;     /* when the run was last kept */
     gint64 cost_us;      /* what that took */
+    gboolean unkept;     /* it failed once */
 } Recorder;
 
 /* The sequence of the batch that is number @s in the trace, where those of an encoder and a decoder
@@ -133,17 +134,18 @@ static gboolean is_kept(const MoeRecord *job)
     return job->kept != NULL && job->batch->n_encoded == 0;
 }
 
+/* A run that cannot be kept, for example on a full disk, goes on without. */
 static gboolean keep_run(void *user, int next_block, const float *states, GError **error)
 {
+    (void)error;
     const gint64 patience_us = G_USEC_PER_SEC / 4, share = 20;
     Recorder *r = user;
     gint64 now = g_get_monotonic_time(), waited = now - r->saved_us;
-    if (next_block == r->job->model->shape.num_hidden_layers || waited < patience_us ||
+    if (r->unkept || next_block == r->job->model->shape.num_hidden_layers || waited < patience_us ||
         waited < share * r->cost_us)
         return TRUE;
-    if (!moe_kept_save(r->job->kept, r->key, r->trace, r->next, next_block, r->memory_bytes, states,
-                       error))
-        return FALSE;
+    r->unkept = !moe_kept_save(r->job->kept, r->key, r->trace, r->next, next_block, r->memory_bytes,
+                               states, NULL);
     r->saved_us = g_get_monotonic_time();
     r->cost_us = r->saved_us - now;
     return TRUE;

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* --top-p was not given. */
+#define UNSET_SHARE (-G_MAXDOUBLE)
+
 typedef struct {
     char *output;
     char **prompts;
@@ -160,15 +163,16 @@ static gboolean check_options(const MoeCli *cli, Options *o, GError **error)
         return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with texts, not with --prompt",
                         o->length > 0 ? "length" : "texts");
     gboolean sampled = o->temperature >= 0.01 && o->temperature <= 100;
+    gboolean given = o->top_p > UNSET_SHARE || isnan(o->top_p);
     if (!sampled && !(o->temperature == 0))
         return moe_fail(error, MOE_ERROR_USAGE,
                         "--temperature: write 0 (greedy) or a number from 0.01 to 100");
-    if (!isnan(o->top_p) && !(o->top_p > 0 && o->top_p <= 1))
+    if (given && !(o->top_p > 0 && o->top_p <= 1))
         return moe_fail(error, MOE_ERROR_USAGE, "--top-p: write a number above 0, at most 1");
-    if (!sampled && (o->seed != MOE_CLI_UNSET || o->top_k > 0 || !isnan(o->top_p)))
+    if (!sampled && (o->seed != MOE_CLI_UNSET || o->top_k > 0 || given))
         return moe_fail(error, MOE_ERROR_USAGE,
                         "--seed, --top-k and --top-p go with a --temperature above 0");
-    if (isnan(o->top_p))
+    if (!given)
         o->top_p = 1;
     return moe_cli_count("seed", &o->seed, 0, G_MAXINT, 1, error);
 }
@@ -181,7 +185,7 @@ static gboolean run(MoeCli *cli, GError **error)
                          .seed = MOE_CLI_UNSET,
                          .top_k = MOE_CLI_UNSET,
                          .threads = MOE_CLI_UNSET,
-                         .top_p = NAN};
+                         .top_p = UNSET_SHARE};
     const GOptionEntry entries[] = {
         {"prompt", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o.prompts,
          "A text to continue, in place of files; may be repeated", "STRING"},

@@ -47,6 +47,11 @@ cp saved.part other.safetensors.part
 if tokens=100 trace -q -o other.safetensors 2>err; then fail "another run's state was used"; fi
 grep -q "other.safetensors.part: what was kept of a run is of another one" err || fail "$(cat err)"
 tokens=100 trace -q -o other.safetensors --force
+# Another place to go on at: refused.
+LC_ALL=C sed 's/\("next_block": *"\)[0-9]/\19/' saved.part >moved.safetensors.part
+cmp -s saved.part moved.safetensors.part && fail "next_block was not found"
+if trace -q -o moved.safetensors 2>err; then fail "a state of another block was used"; fi
+grep -q "moved.safetensors.part: " err || fail "$(cat err)"
 # A byte in the middle changed: refused. Left alone with --no-resume.
 size=$(stat -c %s saved.part)
 printf X | dd of=saved.part bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null

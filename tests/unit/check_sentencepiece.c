@@ -291,6 +291,7 @@ END_TEST
 static const struct {
     const char *json, *message;
 } bad[] = {
+    {UNIGRAM("", "", ""), "model: vocab: is empty"},
     {UNIGRAM("", "", "[\"a\", \"b\"]"), "model: vocab[0] is not a pair"},
     {UNIGRAM("", "", "[\"a\"]"), "model: vocab[0] is not a pair"},
     {UNIGRAM("", "", "[\"a\", 0], [\"a\", 1]"), "'a' has the ids 0 and 1"},
