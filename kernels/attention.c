@@ -2,6 +2,7 @@
 
 #include "kernels/attention.h"
 
+#include "kernels/attention_tile.h"
 #include "kernels/linear.h"
 #include "kernels/loops.h"
 #include "kernels/simd.h"
@@ -11,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A span of queries of one head meets its keys a block at a time, in rows of so many queries: the
- * block is brought together once, and it and the scores stay in the second-level cache. */
-enum { SPAN = 512, ROWS = 64, KEYS = 192 };
+/* A span of queries of one head meets its keys a block at a time, a tile's rows of queries at once:
+ * the block is packed once, and it and the scores stay in the second-level cache. */
+enum { SPAN = 512, MOST_ROWS = 64, KEYS = MOE_TILE_KEYS };
 static const float LOG2_E = 1.44269504F;
 
 /* A sequence, its first token, the span's first query in it, queries. */
@@ -22,19 +23,78 @@ typedef struct {
 } Span;
 
 typedef struct {
-    float scores[ROWS * KEYS]; /* times log2(e) */
+    float scores[MOST_ROWS * KEYS]; /* times log2(e) */
     float max[SPAN], sum[SPAN];
-    float *q, *k, *v, *out; /* [SPAN, D], [KEYS, D], [KEYS, DV], [SPAN, DV] */
+    const MoeAttentionTile *tile;
+    float *q, *k, *v, *out; /* as the tile packs them; [SPAN, DV] */
     float floats[];
 } Scratch;
 
+/* --- tiles by CBLAS -------------------------------------------------------------------------- */
+
+static void gather(size_t n, size_t width, const float *from, size_t stride, float *to)
+{
+    for (size_t i = 0; i < n; i++)
+        memcpy(to + i * width, from + i * stride, width * sizeof(float));
+}
+
+static void gather_scaled(size_t n, size_t width, float scale, const float *from, size_t stride,
+                          float *to)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < width; d++)
+            to[i * width + d] = scale * from[i * stride + d];
+}
+
+static void score(size_t rows, size_t keys, size_t D, const float *q, const float *k, float *scores)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)keys, (int)D, 1, q, (int)D,
+                k, (int)D, 0, scores, KEYS);
+}
+
+static void mix(size_t rows, size_t keys, size_t DV, const float *scores, const float *v,
+                float *out)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)DV, (int)keys, 1, scores,
+                KEYS, v, (int)DV, 1, out, (int)DV);
+}
+
+static void soften_row(float *row, size_t from, size_t to, size_t n, float *max, float *sum,
+                       float *out, size_t width)
+{
+    MOE_BEST(moe_soften)(row, from, to, n, max, sum, out, width);
+}
+
+static const MoeAttentionTile tile_cblas = {
+    .rows = MOST_ROWS,
+    .pack_queries = gather_scaled,
+    .pack_keys = gather,
+    .pack_values = gather,
+    .score = score,
+    .soften = soften_row,
+    .mix = mix,
+};
+
+static const MoeAttentionTile *best_tile(void)
+{
+#if defined(HAVE_AVX512_OBJECTS)
+    if (moe_has_avx512())
+        return &moe_attention_tile_avx512;
+#endif
+    return &tile_cblas;
+}
+
+/* --- spans and blocks ------------------------------------------------------------------------ */
+
 static Scratch *scratch_new(size_t D, size_t DV)
 {
-    Scratch *s = moe_scratch(sizeof(*s) + (SPAN + KEYS) * (D + DV) * sizeof(float));
+    const size_t wide = (DV + MOE_TILE_WIDTH - 1) / MOE_TILE_WIDTH * MOE_TILE_WIDTH;
+    Scratch *s = moe_scratch(sizeof(*s) + (SPAN + KEYS) * (D + wide) * sizeof(float));
+    s->tile = best_tile();
     s->q = s->floats;
     s->k = s->q + SPAN * D;
     s->v = s->k + KEYS * D;
-    s->out = s->v + KEYS * DV;
+    s->out = s->v + KEYS * wide;
     return s;
 }
 
@@ -72,9 +132,8 @@ static void soften(Scratch *s, const MoeAttentionShape *shape, size_t head, size
         if (bias != NULL)
             add_bias(s->scores + i * KEYS, reach, bias, (ptrdiff_t)shape->far,
                      (ptrdiff_t)first_key - (ptrdiff_t)(position + i));
-        MOE_BEST(moe_soften)
-        (s->scores + i * KEYS, low > first_key ? low - first_key : 0, reach, keys, s->max + r + i,
-         s->sum + r + i, s->out + (r + i) * DV, DV);
+        s->tile->soften(s->scores + i * KEYS, low > first_key ? low - first_key : 0, reach, keys,
+                        s->max + r + i, s->sum + r + i, s->out + (r + i) * DV, DV);
     }
 }
 
@@ -83,31 +142,22 @@ static size_t value_width(const MoeAttentionShape *shape)
     return shape->DV > 0 ? shape->DV : shape->D;
 }
 
-/* Rows that lie @stride floats apart, together. */
-static void gather(size_t n, size_t width, const float *from, size_t stride, float *to)
-{
-    for (size_t i = 0; i < n; i++)
-        memcpy(to + i * width, from + i * stride, width * sizeof(float));
-}
-
 /* All rows of a span of @n queries, the first at @position, that see one of the keys in s->k. */
 static void meet(Scratch *s, const MoeAttentionShape *shape, size_t head, size_t n, size_t position,
                  size_t key, size_t keys)
 {
-    const size_t D = shape->D, DV = value_width(shape);
-    for (size_t r = 0; r < n; r += ROWS) {
-        size_t rows = n - r < ROWS ? n - r : ROWS, first = position + r, end = first + rows;
+    const size_t D = shape->D, DV = value_width(shape), most = s->tile->rows;
+    for (size_t r = 0; r < n; r += most) {
+        size_t rows = n - r < most ? n - r : most, first = position + r, end = first + rows;
         size_t here = keys;
         if (shape->keys == NULL) {
             if (end <= key || first_seen(shape, first) >= key + keys)
                 continue;
             here = end - key < keys ? end - key : keys;
         }
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)here, (int)D,
-                    shape->scale * LOG2_E, s->q + r * D, (int)D, s->k, (int)D, 0, s->scores, KEYS);
+        s->tile->score(rows, here, D, s->q + r * D, s->k, s->scores);
         soften(s, shape, head, r, rows, first, key, here, DV);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)DV, (int)here, 1,
-                    s->scores, KEYS, s->v, (int)DV, 1, s->out + r * DV, (int)DV);
+        s->tile->mix(rows, here, DV, s->scores, s->v, s->out + r * DV);
     }
 }
 
@@ -123,12 +173,12 @@ static void attend(Scratch *s, const MoeAttentionShape *shape, size_t head, size
         s->sum[r] = shape->sinks != NULL ? 1 : 0;
     }
     memset(s->out, 0, n * DV * sizeof(float));
-    gather(n, D, q, shape->Q * D, s->q);
+    s->tile->pack_queries(n, D, shape->scale * LOG2_E, q, shape->Q * D, s->q);
     /* The first query sees the furthest back. */
     for (size_t key = first; key < end; key += KEYS) {
         size_t keys = end - key < KEYS ? end - key : KEYS;
-        gather(keys, D, k + key * shape->G * D, shape->G * D, s->k);
-        gather(keys, DV, v + key * shape->G * DV, shape->G * DV, s->v);
+        s->tile->pack_keys(keys, D, k + key * shape->G * D, shape->G * D, s->k);
+        s->tile->pack_values(keys, DV, v + key * shape->G * DV, shape->G * DV, s->v);
         meet(s, shape, head, n, position, key, keys);
     }
     for (size_t r = 0; r < n; r++)

@@ -2,23 +2,14 @@
 
 #include "kernels/product.h"
 
-#include <cblas.h>
+#include "kernels/simd.h"
 
-#if defined(HAVE_AVX512_OBJECTS)
-static bool has_avx512(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512f");
-#else
-    return false;
-#endif
-}
-#endif
+#include <cblas.h>
 
 size_t moe_product_floats(size_t T, size_t n, size_t cols)
 {
 #if defined(HAVE_AVX512_OBJECTS)
-    if (has_avx512())
+    if (moe_has_avx512())
         return moe_product_floats_avx512(T, cols);
 #endif
     (void)T;
@@ -29,7 +20,7 @@ void moe_product(size_t T, const float *x, const MoeMatrix *w, size_t row, size_
                  float *y, size_t stride, float *scratch)
 {
 #if defined(HAVE_AVX512_OBJECTS)
-    if (has_avx512()) {
+    if (moe_has_avx512()) {
         moe_product_avx512(T, x, w, row, n, add, y, stride, scratch);
         return;
     }

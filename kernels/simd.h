@@ -10,6 +10,7 @@
 #ifndef MOE_KERNELS_SIMD_H
 #define MOE_KERNELS_SIMD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #if defined(__AVX2__)
@@ -29,6 +30,16 @@
 #define MOE_VARIANT(name) name##_base
 #endif
 #define MOE_INLINE static inline __attribute__((always_inline, unused))
+
+/* Whether the AVX-512 code is there and this machine runs it. */
+MOE_INLINE bool moe_has_avx512(void)
+{
+#if defined(HAVE_AVX512_OBJECTS) && defined(__x86_64__)
+    return __builtin_cpu_supports("avx512f");
+#else
+    return false;
+#endif
+}
 
 enum { MOE_LANES = 8 };
 typedef float MoeV8 __attribute__((vector_size(32)));
