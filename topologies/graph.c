@@ -108,11 +108,38 @@ static gboolean find(const Names *names, const MoeNode *node, const char *name, 
                          (const char *)names->names->pdata[0]);
 }
 
+/* Names stand in tables, figures and, with * and ?, in the ends of links. */
+static gboolean check_switch(const char *name, const MoeNode *node, GError **error)
+{
+    if (*name == '\0')
+        return moe_node_fail(node, error,
+                             "graph: switches: an empty name; write for example 'spine0'");
+    for (const char *at = name; *at != '\0'; at = g_utf8_next_char(at)) {
+        if (g_unichar_iscntrl(g_utf8_get_char(at))) {
+            g_autofree char *shown = g_strescape(name, NULL);
+            return moe_node_fail(node, error,
+                                 "graph: switches: \"%s\" has a control character; write letters, "
+                                 "digits, spaces, '-', '_' or '.'",
+                                 shown);
+        }
+        if (*at == '*' || *at == '?')
+            return moe_node_fail(node, error,
+                                 "graph: switches: '%s' has a %c, which stands for many ends in "
+                                 "links; write letters, digits, spaces, '-', '_' or '.'",
+                                 name, *at);
+    }
+    return TRUE;
+}
+
 static gboolean add_switches(Names *names, char **switches, const MoeNode *node, GError **error)
 {
+    const MoeNode *list = moe_node_get(node, "switches");
     for (guint i = 0; switches != NULL && switches[i] != NULL; i++) {
+        const MoeNode *item = list->items->pdata[i];
+        if (!check_switch(switches[i], item, error))
+            return FALSE;
         if (g_hash_table_contains(names->vertices, switches[i]))
-            return moe_node_fail(node, error, "graph: switches: '%s' is there already",
+            return moe_node_fail(item, error, "graph: switches: '%s' is there already",
                                  switches[i]);
         char *name = names->fabric == MOE_FABRIC_SCALE_UP
                          ? g_strdup_printf("node%" G_GINT64_FORMAT " %s", names->node, switches[i])
