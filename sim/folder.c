@@ -5,6 +5,8 @@
 #include "sim/base/csv.h"
 #include "sim/base/file.h"
 
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -376,7 +378,7 @@ static void add_totals(const MoeResult *result, const MoeLowered *lowered, JsonB
     json_builder_end_object(b);
 }
 
-static gboolean write_json(const MoeRun *run, const char *path, gboolean force, GError **error)
+static gboolean write_json(const MoeRun *run, MoeWriter *writer, GError **error)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     json_builder_begin_object(b);
@@ -396,35 +398,78 @@ static gboolean write_json(const MoeRun *run, const char *path, gboolean force, 
     json_builder_end_object(b);
     g_autoptr(JsonNode) root = json_builder_get_root(b);
     g_autofree char *text = moe_json_print(root);
-    return moe_file_write(path, force, text, strlen(text), error);
+    moe_writer_write(writer, text, strlen(text));
+    return TRUE;
+}
+
+/* --- the folder ------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *name;
+    Fill fill;
+} files[] = {
+    {"layers.csv", fill_layers},      {"phases.csv", fill_phases}, {"ranks.csv", fill_ranks},
+    {"pairs.csv", fill_pairs},        {"links.csv", fill_links},   {"experts.csv", fill_experts},
+    {"timeline.json", fill_timeline},
+};
+
+static gboolean has_file(const MoeRun *run, size_t file)
+{
+    return files[file].fill != fill_experts || run->scenario->model != NULL;
+}
+
+static MoeWriter *add_writer(GPtrArray *writers, const char *path, const char *name, gboolean force,
+                             GError **error)
+{
+    g_autofree char *file = g_build_filename(path, name, NULL);
+    MoeWriter *writer = moe_writer_new(file, force, error);
+    if (writer != NULL)
+        g_ptr_array_add(writers, writer);
+    return writer;
+}
+
+/* All files under their temporary names, run.json the last of @writers. */
+static gboolean write_files(const MoeRun *run, const char *path, gboolean force, GPtrArray *writers,
+                            GError **error)
+{
+    MoeWriter *writer;
+    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+        if (!has_file(run, i))
+            continue;
+        if ((writer = add_writer(writers, path, files[i].name, force, error)) == NULL)
+            return FALSE;
+        files[i].fill(run, writer);
+        if (!moe_writer_finish(writer, error))
+            return FALSE;
+    }
+    writer = add_writer(writers, path, "run.json", force, error);
+    return writer != NULL && write_json(run, writer, error) && moe_writer_finish(writer, error);
+}
+
+/* Files of an earlier run that this one has not. */
+static gboolean remove_others(const MoeRun *run, const char *path, GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *file = g_build_filename(path, files[i].name, NULL);
+        if (!has_file(run, i) && g_unlink(file) != 0 && errno != ENOENT)
+            return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be removed: %s", file,
+                            g_strerror(errno));
+    }
+    return TRUE;
 }
 
 gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force, GError **error)
 {
-    static const struct {
-        const char *name;
-        Fill fill;
-    } files[] = {
-        {"layers.csv", fill_layers},      {"phases.csv", fill_phases},
-        {"ranks.csv", fill_ranks},        {"pairs.csv", fill_pairs},
-        {"links.csv", fill_links},        {"experts.csv", fill_experts},
-        {"timeline.json", fill_timeline},
-    };
-    if (!moe_folder_prepare(path, force, error))
+    g_autoptr(GPtrArray) writers =
+        g_ptr_array_new_with_free_func((GDestroyNotify)moe_writer_cancel);
+    if (!moe_folder_prepare(path, force, error) || !write_files(run, path, force, writers, error) ||
+        !moe_writer_remove_old(writers->pdata[writers->len - 1], error) ||
+        (force && !remove_others(run, path, error)))
         return FALSE;
-    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
-        if (files[i].fill == fill_experts && run->scenario->model == NULL)
-            continue;
-        g_autofree char *file = g_build_filename(path, files[i].name, NULL);
-        MoeWriter *writer = moe_writer_new(file, force, error);
-        if (writer == NULL)
+    while (writers->len > 0)
+        if (!moe_writer_close(g_ptr_array_steal_index(writers, 0), error))
             return FALSE;
-        files[i].fill(run, writer);
-        if (!moe_writer_close(writer, error))
-            return FALSE;
-    }
-    g_autofree char *json = g_build_filename(path, "run.json", NULL);
-    return write_json(run, json, force, error);
+    return TRUE;
 }
 
 MoeJson *moe_folder_load(const char *path, GError **error)

@@ -28,8 +28,10 @@
 #include "sim/base/json.h"
 #include "sim/run.h"
 
-/* Writes the run to the folder @path (see moe_folder_prepare()); run.json comes last, so that a
- * folder with one is complete. Errors: MOE_ERROR_FAILED, MOE_ERROR_INPUT (an input changed or
+/* Writes the run to the folder @path (see moe_folder_prepare()). Nothing of an earlier run there is
+ * touched before all files are complete; its run.json goes first then, with those of the files above
+ * that this run has not, and the new one comes last: a folder with a run.json is complete and of one
+ * run. Errors: MOE_ERROR_FAILED, MOE_ERROR_INPUT (an input changed or
  * vanished). */
 gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -287,11 +287,6 @@ gboolean moe_writer_check(const char *path, gboolean force, GError **error)
     return writer != NULL;
 }
 
-int moe_writer_fd(const MoeWriter *writer)
-{
-    return fileno(writer->stream);
-}
-
 void moe_writer_write(MoeWriter *writer, const void *data, size_t length)
 {
     if (writer->failure == 0 && length > 0 && fwrite(data, 1, length, writer->stream) != length)
@@ -320,30 +315,42 @@ static int publish(const MoeWriter *writer)
     return g_unlink(writer->temporary);
 }
 
+gboolean moe_writer_finish(MoeWriter *writer, GError **error)
+{
+    if (writer->stream != NULL && fflush(writer->stream) != 0 && writer->failure == 0)
+        writer->failure = errno;
+    if (writer->stream != NULL && fclose(writer->stream) != 0 && writer->failure == 0)
+        writer->failure = errno;
+    writer->stream = NULL;
+    return writer->failure == 0 || fail_write(writer->path, writer->failure, error);
+}
+
+gboolean moe_writer_remove_old(const MoeWriter *writer, GError **error)
+{
+    return writer->temporary == NULL || !writer->force || g_unlink(writer->target) == 0 ||
+           errno == ENOENT ||
+           moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be removed: %s", writer->path,
+                    g_strerror(errno));
+}
+
 gboolean moe_writer_close(MoeWriter *writer, GError **error)
 {
-    if (writer->failure == 0 && fflush(writer->stream) != 0)
-        writer->failure = errno;
-    if (fclose(writer->stream) != 0 && writer->failure == 0)
-        writer->failure = errno;
-    if (writer->failure == 0 && writer->temporary != NULL && publish(writer) != 0)
-        writer->failure = errno;
-    int failure = writer->failure;
-    if (failure == EEXIST)
-        fail_exists(writer->path, error);
-    else if (failure != 0)
-        fail_write(writer->path, failure, error);
-    if (failure != 0 && writer->temporary != NULL)
+    gboolean good = moe_writer_finish(writer, error);
+    if (good && writer->temporary != NULL && publish(writer) != 0)
+        good = errno == EEXIST ? fail_exists(writer->path, error)
+                               : fail_write(writer->path, errno, error);
+    if (!good && writer->temporary != NULL)
         g_unlink(writer->temporary);
     writer_free(writer);
-    return failure == 0;
+    return good;
 }
 
 void moe_writer_cancel(MoeWriter *writer)
 {
     if (writer == NULL)
         return;
-    fclose(writer->stream);
+    if (writer->stream != NULL)
+        fclose(writer->stream);
     if (writer->temporary != NULL)
         g_unlink(writer->temporary);
     writer_free(writer);

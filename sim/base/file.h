@@ -44,12 +44,17 @@ MoeWriter *moe_writer_new(const char *path, gboolean force,
 gboolean moe_writer_check(const char *path, gboolean force,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* What @writer writes to, for another process to write to instead. */
-int moe_writer_fd(const MoeWriter *writer);
-
 /* Appends; a failure is remembered and reported by moe_writer_close(). */
 void moe_writer_write(MoeWriter *writer, const void *data, size_t length);
 void moe_writer_printf(MoeWriter *writer, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* Brings all that was written to the file, still under its temporary name: for files that go together,
+ * each of which should appear only when all of them are complete. Only moe_writer_close() or
+ * moe_writer_cancel() may follow. Errors: MOE_ERROR_FAILED (disk full ...). */
+gboolean moe_writer_finish(MoeWriter *writer, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Removes the file that @writer will replace, if there is one. Errors: MOE_ERROR_FAILED. */
+gboolean moe_writer_remove_old(const MoeWriter *writer, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Finishes: flushes, renames, frees @writer. Errors: MOE_ERROR_FAILED (disk full, without force also
  * a target that has come to be there since ...); the target is untouched and the temporary file gone
@@ -69,8 +74,7 @@ gboolean moe_file_write(const char *path, gboolean force, const void *data, size
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Makes sure that @path is a folder to write results into: creates it (parents too), or accepts an
- * empty one; a folder with content only with @force (nothing in it is deleted: files of the same
- * name are replaced one by one). Errors: MOE_ERROR_FAILED, MOE_ERROR_USAGE (an empty name). */
+ * empty one; a folder with content only with @force (nothing in it is touched here). Errors: MOE_ERROR_FAILED, MOE_ERROR_USAGE (an empty name). */
 gboolean moe_folder_prepare(const char *path, gboolean force,
                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -35,13 +35,15 @@ static const struct {
 /* Columns that are not numbers. */
 static const char *const texts[] = {"phase", "fabric", "link", "kind", NULL};
 
-/* Terminals: sized for a column of a two-column paper (84 mm). */
+/* Terminals: sized for a column of a two-column paper (84 mm). A whole file ends with @end. */
 static const struct {
-    const char *format, *terminal;
+    const char *format, *terminal, *end;
 } formats[] = {
-    {"pdf", "pdfcairo size 8.4cm,5.6cm font 'DejaVu Sans,6' linewidth 0.6"},
-    {"svg", "svg size 504,336 dynamic font 'DejaVu Sans,9' linewidth 0.8 background '#ffffff'"},
-    {"png", "pngcairo size 1680,1120 font 'DejaVu Sans,20' linewidth 2 background '#ffffff'"},
+    {"pdf", "pdfcairo size 8.4cm,5.6cm font 'DejaVu Sans,6' linewidth 0.6", "%%EOF"},
+    {"svg", "svg size 504,336 dynamic font 'DejaVu Sans,9' linewidth 0.8 background '#ffffff'",
+     "</svg>"},
+    {"png", "pngcairo size 1680,1120 font 'DejaVu Sans,20' linewidth 2 background '#ffffff'",
+     "IEND\xAE\x42\x60\x82"},
 };
 
 typedef struct {
@@ -67,10 +69,10 @@ static void prepare_gnuplot(gpointer data)
     }
 }
 
-/* Draws to @writer. gnuplot takes names that begin with '<', '|' or '~' for more than names: it works
- * in the run's folder and prints to what is open already, so that none reaches it. */
-static gboolean gnuplot(const Plot *plot, const char *figure, const char *terminal,
-                        MoeWriter *writer, GError **error)
+/* Draws to the file @out. gnuplot takes names that begin with '<', '|' or '~' for more than names: it
+ * works in the run's folder and prints to what is open already, so that none reaches it. */
+static gboolean gnuplot(const Plot *plot, const char *figure, const char *terminal, int out,
+                        GError **error)
 {
     g_autofree char *found = g_find_program_in_path("gnuplot");
     if (found == NULL)
@@ -81,7 +83,7 @@ static gboolean gnuplot(const Plot *plot, const char *figure, const char *termin
                         plot->last_block >= 0 ? plot->last_block : 3, terminal);
     g_autofree char *script = g_strdup_printf("%s/plots/%s.gp", moe_data_dir(), figure);
     char *argv[] = {found, "-d", "-e", definitions, plot->script >= 0 ? "-" : script, NULL};
-    Streams streams = {plot->script, moe_writer_fd(writer)};
+    Streams streams = {plot->script, out};
     GSpawnFlags flags = plot->script >= 0 ? G_SPAWN_CHILD_INHERITS_STDIN : G_SPAWN_DEFAULT;
     g_autofree char *words = NULL;
     g_autoptr(GError) inner = NULL;
@@ -94,6 +96,40 @@ static gboolean gnuplot(const Plot *plot, const char *figure, const char *termin
     return TRUE;
 }
 
+static gboolean is_whole(const char *drawing, size_t length, const char *end)
+{
+    size_t n = strlen(end);
+    while (length > 0 && g_ascii_isspace(drawing[length - 1]))
+        length--;
+    return length > n && memcmp(drawing + length - n, end, n) == 0;
+}
+
+/* gnuplot does not notice that it cannot write: it draws to memory, and what is whole goes on. */
+static gboolean draw_to(const Plot *plot, const char *figure, size_t format, const char *target,
+                        MoeWriter *writer, GError **error)
+{
+    g_autoptr(GMappedFile) drawing = NULL;
+    int fd = memfd_create("moesim-figure", MFD_CLOEXEC);
+    if (fd < 0)
+        return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be drawn: %s", target,
+                        g_strerror(errno));
+    gboolean good = gnuplot(plot, figure, formats[format].terminal, fd, error);
+    if (good)
+        drawing = g_mapped_file_new_from_fd(fd, FALSE, NULL);
+    close(fd);
+    if (!good)
+        return FALSE;
+    size_t length = drawing != NULL ? g_mapped_file_get_length(drawing) : 0;
+    const char *bytes = drawing != NULL ? g_mapped_file_get_contents(drawing) : NULL;
+    if (!is_whole(bytes, length, formats[format].end))
+        return moe_fail(error, MOE_ERROR_FAILED,
+                        "%s: cannot be written: gnuplot's drawing is cut short (memory or a limit "
+                        "of the size of files)",
+                        target);
+    moe_writer_write(writer, bytes, length);
+    return TRUE;
+}
+
 /* The figure appears whole or not at all. */
 static gboolean draw(const MoeCli *cli, const Plot *plot, const char *figure, size_t format,
                      GError **error)
@@ -102,7 +138,7 @@ static gboolean draw(const MoeCli *cli, const Plot *plot, const char *figure, si
         g_strdup_printf("%s.%s", plot->name != NULL ? plot->name : figure, formats[format].format);
     g_autofree char *target = g_build_filename(plot->output, name, NULL);
     g_autoptr(MoeWriter) writer = moe_writer_new(target, TRUE, error);
-    if (writer == NULL || !gnuplot(plot, figure, formats[format].terminal, writer, error) ||
+    if (writer == NULL || !draw_to(plot, figure, format, target, writer, error) ||
         !moe_writer_close(g_steal_pointer(&writer), error))
         return FALSE;
     moe_cli_print(cli, "written: %s\n", target);

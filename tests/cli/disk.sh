@@ -69,6 +69,21 @@ trace="moesim trace --synthetic balanced --tokens 20000 olmoe-tiny"
     failed_with $? "cannot be written: File too large" "a limited run"
     [ ! -e small/run.json ] || { echo "FAILED: a broken run looks complete"; failed=1; }
 
+    # A folder is of one run: the old one until the new one is complete, then the new one.
+    moesim run quickstart --set routing=t.safetensors -q -o again || failed=1
+    echo mine >again/notes
+    cp -r again before
+    (trap '' XFSZ && ulimit -f 16 && moesim run quickstart --set routing=t.safetensors \
+        --set dispatch.dtype=fp8 -o again --force >out 2>err)
+    failed_with $? "cannot be written: File too large" "a limited run over another"
+    diff -r before again || { echo "FAILED: two runs in one folder"; failed=1; }
+    echo '{collective: {operation: all-reduce, bytes: 1MB}, topology: dgx-h100, plan: 8}' >collective.yaml
+    moesim run collective.yaml -q -o again --force || failed=1
+    moesim run collective.yaml -q -o alone || failed=1
+    rm again/notes
+    diff -r alone again || { echo "FAILED: files of an earlier run"; failed=1; }
+    rm -r before
+
     # Nothing is left in the folder of temporary files, however a run ends.
     mkdir tmp
     for delay in 0.1 0.15 0.2 0.3; do
@@ -76,8 +91,23 @@ trace="moesim trace --synthetic balanced --tokens 20000 olmoe-tiny"
         [ -z "$(ls -A tmp)" ] || { echo "FAILED: killed after $delay s"; ls tmp; failed=1; }
     done
 
-    # A stopped plot stops gnuplot, here one that never ends.
     moesim run quickstart --set routing=t.safetensors -q -o drawn || failed=1
+    # A figure that cannot be written whole leaves the old one.
+    for format in pdf svg png; do
+        echo old >drawn/step.$format
+        (trap '' XFSZ && ulimit -f 8 && moesim plot drawn --figure step --format $format >out 2>err)
+        failed_with $? "drawn/step.$format: cannot be written: gnuplot's drawing is cut short" "a limited $format"
+        [ "$(cat drawn/step.$format)" = old ] || { echo "FAILED: a good $format was lost"; failed=1; }
+        ls drawn/step.$format.* 2>/dev/null && { echo "FAILED: half a figure was left"; failed=1; }
+        rm drawn/step.$format
+        [ -c /dev/full ] || continue
+        ln -s /dev/full drawn/step.$format
+        fails "drawn/step.$format: cannot be written: No space left on device" \
+            moesim plot drawn --figure step --format $format
+        rm drawn/step.$format
+    done
+
+    # A stopped plot stops gnuplot, here one that never ends.
     mkdir bin
     # shellcheck disable=SC2016 # for the script
     printf '#!/bin/sh\necho $$ >"%s/pid"\nexec sleep 600\n' "$work" >bin/gnuplot
