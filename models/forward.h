@@ -73,6 +73,7 @@ typedef struct {
     /* Called after each block, and its routing(), with the states before the next; NULL: nobody. */
     gboolean (*block_done)(void *user, int next_block, const float *states, GError **error);
     double memory_bytes;   /* the run may take, pages of weights included; 0: as much as is good */
+    double caller_bytes;   /* of memory_bytes, what the caller needs itself */
     double *seconds;       /* [MOE_STAGE_COUNT], added to; NULL: not measured */
     MoeProgress *progress; /* told tokens and the block under way */
 } MoeForward;

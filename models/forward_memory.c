@@ -3,6 +3,8 @@
 #include "models/forward_run.h"
 #include "sim/base/units.h"
 
+#include <math.h>
+
 /* What is good: beyond it products gain nothing from more rows, or reading nothing from more ahead. */
 enum { PIECE = 4096, CHUNK = 8192, WINDOW = 256 << 20, ROWS_BYTES = 512 << 20 };
 
@@ -166,23 +168,32 @@ static gboolean shrink(const Costs *c, MoePlan *p)
     return TRUE;
 }
 
+/* @need as it is written with four digits, rounded up: a number that is enough. */
+static double round_up(double need)
+{
+    double step = pow(10, floor(log10(need)) - 3);
+    return ceil(need / step) * step;
+}
+
 gboolean moe_run_plan(MoeRun *run, GError **error)
 {
     const gsize T = MAX(run->T, 1), K = MAX((gsize)run->shape->num_experts_per_tok, 1);
+    const double own = run->job->caller_bytes;
     double memory = run->job->memory_bytes;
     const Costs costs = count_costs(run);
     MoePlan plan = {.piece = PIECE, .chunk = MIN(CHUNK, T), .window = WINDOW};
     plan.pairs = CLAMP((gsize)(ROWS_BYTES / costs.pair), plan.chunk, plan.chunk * K);
-    while (memory > 0 && count_bytes(&costs, &plan) > memory)
+    while (memory > 0 && own + count_bytes(&costs, &plan) > memory)
         if (!shrink(&costs, &plan)) {
             char need[MOE_UNITS_TEXT], have[MOE_UNITS_TEXT];
-            return moe_fail(error, MOE_ERROR_INPUT,
-                            "%" G_GSIZE_FORMAT
-                            " tokens of this model need about %s of memory; there is %s; take "
-                            "fewer tokens or shorter sequences",
-                            run->T,
-                            moe_units_format(count_bytes(&costs, &plan), MOE_UNIT_BYTES, need),
-                            moe_units_format(memory, MOE_UNIT_BYTES, have));
+            return moe_fail(
+                error, MOE_ERROR_INPUT,
+                "%" G_GSIZE_FORMAT
+                " tokens of this model need about %s of memory; there is %s; take "
+                "fewer tokens or shorter sequences",
+                run->T,
+                moe_units_format(round_up(own + count_bytes(&costs, &plan)), MOE_UNIT_BYTES, need),
+                moe_units_format(memory, MOE_UNIT_BYTES, have));
         }
     if (run->cache != NULL) /* used again and again */
         plan.window = G_MAXDOUBLE;

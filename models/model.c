@@ -259,13 +259,29 @@ static MoeModel *load_shapes(const char *path, GError **error)
     return model;
 }
 
+/* @stem, of the file at @path; a name that any model's file has gives way to the folder's. Free with
+ * g_free(). */
+static char *telling_name(const char *stem, const char *path)
+{
+    static const char *const common[] = {"config", "model", "ggml-model", NULL};
+    g_autofree char *folder = g_path_get_dirname(path);
+    return g_strv_contains(common, stem) ? folder_name(folder) : g_strdup(stem);
+}
+
+static char *config_name(const char *path)
+{
+    g_autofree char *base = g_path_get_basename(path);
+    g_autofree char *stem = g_strndup(base, strlen(base) - strlen(".json"));
+    return telling_name(stem, path);
+}
+
 static MoeModel *load_config(const char *folder, const char *path, GError **error)
 {
     g_autoptr(MoeNode) config = moe_json_load_nodes(path, LARGEST_CONFIG, error);
     if (config == NULL)
         return NULL;
     g_autoptr(MoeModel) model = g_new0(MoeModel, 1);
-    model->name = folder_name(folder);
+    model->name = config_name(path);
     model->path = g_strdup(folder);
     model->family = moe_family_find(config, error);
     if (model->family == NULL || !moe_family_complete(config, model->family, error) ||
@@ -274,12 +290,13 @@ static MoeModel *load_config(const char *folder, const char *path, GError **erro
     return g_steal_pointer(&model);
 }
 
-/* The path without its ending, and without the number of a part. */
+/* The file's name without its ending, and without the number of a part. */
 static char *gguf_name(const char *path)
 {
     g_autofree char *base = g_path_get_basename(path);
     g_autoptr(GRegex) ending = g_regex_new("(-[0-9]{5}-of-[0-9]{5})?\\.gguf$", 0, 0, NULL);
-    return g_regex_replace(ending, base, -1, 0, "", 0, NULL);
+    g_autofree char *stem = g_regex_replace(ending, base, -1, 0, "", 0, NULL);
+    return telling_name(stem, path);
 }
 
 static MoeModel *load_gguf(const char *path, GError **error)

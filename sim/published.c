@@ -346,6 +346,23 @@ double moe_published_value(const MoePublishedFigure *figure, const MoePublishedR
     return has ? value : NAN;
 }
 
+/* The first group that @row satisfies, -1: none. Of rows that are not the case's @own all are judged:
+ * by the first counted group that they satisfy, else by the first counted one. */
+static int find_group(const MoePublished *p, const MoePublishedRow *row, gboolean own)
+{
+    int fallback = -1;
+    for (guint i = 0; i < p->groups->len; i++) {
+        const MoePublishedGroup *group = &g_array_index(p->groups, MoePublishedGroup, i);
+        if (!own && !group->counted)
+            continue;
+        if (satisfies(row, group->conditions))
+            return (int)i;
+        if (!own && fallback < 0)
+            fallback = (int)i;
+    }
+    return fallback;
+}
+
 static gboolean read_row(MoePublished *p, const MoeCsv *csv, gboolean own, GError **error)
 {
     MoePublishedRow *row = g_new0(MoePublishedRow, 1);
@@ -361,10 +378,7 @@ static gboolean read_row(MoePublished *p, const MoeCsv *csv, gboolean own, GErro
             !moe_csv_number(csv, (int)figure->cell, 1e-30, 1e30, &value, error))
             return FALSE;
     }
-    row->group = -1;
-    for (guint i = 0; i < p->groups->len && row->group < 0; i++)
-        if (satisfies(row, g_array_index(p->groups, MoePublishedGroup, i).conditions))
-            row->group = (int)i;
+    row->group = find_group(p, row, own);
     for (guint i = 0; own && i < p->fitted->len; i++)
         row->fitted = row->fitted || satisfies(row, p->fitted->pdata[i]);
     return p->rows->len <= MOST_ROWS || moe_csv_fail(csv, error, "more than %d rows", MOST_ROWS);

@@ -4,6 +4,7 @@
 
 #include "sim/base/text.h"
 #include "sim/collective.h"
+#include "workloads/analyze.h"
 
 #include <math.h>
 
@@ -55,11 +56,16 @@ static void add_head(const MoeRun *run, GString *text)
     static const char *const kinds[] = {"prefill", "decode", "all-to-alls alone"};
     g_autofree char *name = moe_text_printable(s->file.name, FALSE);
     g_autofree char *gpus = list_gpus(s);
-    g_string_append_printf(text,
-                           "%s: %s, %s of %s tokens per step, EP %" G_GINT64_FORMAT
-                           " on %s (%s)\nrouting: %s, %s\n\n",
-                           name, s->model->name, kinds[s->file.phase.kind], tokens, s->n_ranks,
-                           s->topology->file.name, gpus, s->trace->model, s->trace->router);
+    gboolean named = g_str_has_prefix(s->trace->router, s->trace->model); /* "synthetic zipf" */
+    g_string_append_printf(
+        text,
+        "%s: %s, %s of %s tokens per step, EP %" G_GINT64_FORMAT " on %s (%s)\nrouting: %s%s%s\n",
+        name, s->model->name, kinds[s->file.phase.kind], tokens, s->n_ranks, s->topology->file.name,
+        gpus, named ? "" : s->trace->model, named ? "" : ", ", s->trace->router);
+    g_autofree char *dropped = moe_trace_describe_dropped(s->trace);
+    if (dropped != NULL)
+        g_string_append_printf(text, "pairs dropped for capacity, and not sent: %s\n", dropped);
+    g_string_append_c(text, '\n');
 }
 
 static void add_cell(GString *text, double seconds)

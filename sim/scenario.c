@@ -305,6 +305,9 @@ static gboolean load_routing(MoeScenario *s, const char *dir, MoeProgress *progr
     s->trace_path = g_path_is_absolute(node->text) || base_of(node, dir) == NULL
                         ? g_strdup(node->text)
                         : g_build_filename(dir, node->text, NULL);
+    if (!g_file_test(s->trace_path, G_FILE_TEST_EXISTS))
+        return moe_node_fail(node, error, "routing: %s: no such file; give --set routing=TRACE",
+                             s->trace_path);
     s->trace = moe_trace_load(s->trace_path, error);
     return s->trace != NULL;
 }

@@ -2,6 +2,8 @@
 
 #include "workloads/analyze.h"
 
+#include "sim/base/units.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,4 +57,35 @@ void moe_trace_loads(const MoeTrace *trace, const MoeTraceLayer *layer, gint64 f
     for (gint64 p = from; p < to; p++)
         if (layer->dropped == NULL || layer->dropped[p] == 0)
             loads[bin_of_expert != NULL ? bin_of_expert[layer->experts[p]] : layer->experts[p]]++;
+}
+
+void moe_trace_count_pairs(const MoeTrace *trace, const MoeTraceLayer *layer, gint64 first,
+                           gint64 last, gint64 *pairs_out, gint64 *dropped_out)
+{
+    *pairs_out = *dropped_out = 0;
+    if (first >= last)
+        return;
+    gint64 n;
+    gint64 from = moe_trace_pairs(trace, layer, first, &n);
+    gint64 to = moe_trace_pairs(trace, layer, last - 1, &n) + n;
+    *pairs_out = to - from;
+    for (gint64 p = from; p < to && layer->dropped != NULL; p++)
+        *dropped_out += layer->dropped[p] != 0 ? 1 : 0;
+}
+
+char *moe_trace_describe_dropped(const MoeTrace *trace)
+{
+    gint64 pairs = 0, dropped = 0;
+    for (int l = 0; l < trace->n_layers; l++) {
+        gint64 here, lost;
+        moe_trace_count_pairs(trace, &trace->layers[l], 0, trace->n_tokens, &here, &lost);
+        pairs += here;
+        dropped += lost;
+    }
+    char texts[2][MOE_UNITS_TEXT];
+    return dropped == 0 ? NULL
+                        : g_strdup_printf("%s of %s pairs (%.1f %%)",
+                                          moe_units_format_count(dropped, texts[0]),
+                                          moe_units_format_count(pairs, texts[1]),
+                                          100 * (double)dropped / (double)pairs);
 }

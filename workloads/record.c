@@ -202,7 +202,6 @@ static gboolean run(Recorder *r, MoeWeights *weights, GError **error)
     }
     if (job->first_block_out != NULL)
         *job->first_block_out = first_block;
-    double memory = r->memory_bytes - own_bytes(job);
     const MoeForward forward = {
         .model = job->model,
         .weights = weights,
@@ -215,7 +214,8 @@ static gboolean run(Recorder *r, MoeWeights *weights, GError **error)
         .first_block = first_block,
         .states = states != NULL ? moe_safetensors_find(states, "states")->data : NULL,
         .block_done = is_kept(job) ? keep_run : NULL,
-        .memory_bytes = MAX(memory, 1),
+        .memory_bytes = r->memory_bytes,
+        .caller_bytes = own_bytes(job),
         .seconds = job->seconds,
         .progress = job->progress,
     };

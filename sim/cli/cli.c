@@ -4,6 +4,7 @@
 
 #include "sim/base/text.h"
 #include "sim/base/units.h"
+#include "workloads/analyze.h"
 
 #include <omp.h>
 #include <stdarg.h>
@@ -94,6 +95,9 @@ void moe_cli_print_trace(const MoeCli *cli, const MoeTrace *trace, const char *p
                   path, moe_units_format_count(trace->n_tokens, tokens),
                   trace->n_tokens == 1 ? "" : "s", sequences, sequences == 1 ? "" : "s",
                   trace->n_layers, trace->n_layers == 1 ? "" : "s", trace->top_k, trace->n_experts);
+    g_autofree char *dropped = moe_trace_describe_dropped(trace);
+    if (dropped != NULL)
+        moe_cli_print(cli, "pairs dropped for capacity: %s\n", dropped);
 }
 
 MoeProgress *moe_cli_progress(const MoeCli *cli, const char *label, const char *unit)

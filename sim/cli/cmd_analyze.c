@@ -10,45 +10,71 @@ typedef enum { FORMAT_TEXT, FORMAT_CSV } Format;
 
 static const char *const formats[] = {"text", "csv", NULL};
 
-static void add_row(GString *text, Format format, int layer, const char *of, const MoeLoad *load)
+/* What is printed of a trace; @drops: with the pairs that capacity refused. */
+typedef struct {
+    const MoeTrace *trace;
+    gint64 first, last; /* tokens */
+    const MoePlacement *placement;
+    Format format;
+    gboolean drops;
+    GString *text;
+} Table;
+
+/* @dropped of @pairs of the block; of ranks the same. */
+static void add_row(const Table *t, int layer, const char *of, const MoeLoad *load, gint64 pairs,
+                    gint64 dropped)
 {
-    if (format == FORMAT_CSV)
-        g_string_append_printf(
-            text, "%d,%s,%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT ",%.6g,%.6g,%.6g,%.6g,%.6g,%.6g\n",
-            layer, of, load->max, load->argmax, load->max_over_mean, load->cv, load->gini,
-            load->gini_floor, load->entropy, load->idle);
-    else
-        g_string_append_printf(text,
-                               "%6d %-8s %9" G_GINT64_FORMAT " %7" G_GINT64_FORMAT
-                               " %9.3f %7.3f %7.3f %7.3f %8.4f %6.3f\n",
+    double share = pairs > 0 ? (double)dropped / (double)pairs : 0;
+    if (t->format == FORMAT_CSV)
+        g_string_append_printf(t->text,
+                               "%d,%s,%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
+                               ",%.6g,%.6g,%.6g,%.6g,%.6g,%.6g",
                                layer, of, load->max, load->argmax, load->max_over_mean, load->cv,
                                load->gini, load->gini_floor, load->entropy, load->idle);
+    else
+        g_string_append_printf(t->text,
+                               "%6d %-8s %9" G_GINT64_FORMAT " %7" G_GINT64_FORMAT
+                               " %9.3f %7.3f %7.3f %7.3f %8.4f %6.3f",
+                               layer, of, load->max, load->argmax, load->max_over_mean, load->cv,
+                               load->gini, load->gini_floor, load->entropy, load->idle);
+    if (t->drops && t->format == FORMAT_CSV)
+        g_string_append_printf(t->text, ",%" G_GINT64_FORMAT ",%.6g", dropped, share);
+    else if (t->drops)
+        g_string_append_printf(t->text, " %9" G_GINT64_FORMAT " %6.1f %%", dropped, 100 * share);
+    g_string_append_c(t->text, '\n');
 }
 
-static void add_header(GString *text, Format format)
+static void add_header(const Table *t)
 {
-    if (format == FORMAT_CSV)
+    if (t->format == FORMAT_CSV)
         g_string_append(
-            text, "layer,of,max_pairs,fullest,max_over_mean,cv,gini,gini_by_chance,entropy,idle\n");
+            t->text,
+            "layer,of,max_pairs,fullest,max_over_mean,cv,gini,gini_by_chance,entropy,idle");
     else
-        g_string_append_printf(text, "%6s %-8s %9s %7s %9s %7s %7s %7s %8s %6s\n", "block", "of",
+        g_string_append_printf(t->text, "%6s %-8s %9s %7s %9s %7s %7s %7s %8s %6s", "block", "of",
                                "max pairs", "fullest", "max/mean", "CV", "Gini", "chance",
                                "entropy", "idle");
+    if (t->drops && t->format == FORMAT_CSV)
+        g_string_append(t->text, ",dropped,dropped_share");
+    else if (t->drops)
+        g_string_append_printf(t->text, " %9s %8s", "dropped", "of pairs");
+    g_string_append_c(t->text, '\n');
 }
 
-static void analyze_layer(const MoeTrace *trace, const MoeTraceLayer *layer, gint64 first,
-                          gint64 last, const MoePlacement *placement, Format format, GString *text)
+static void analyze_layer(const Table *t, const MoeTraceLayer *layer)
 {
-    g_autofree gint64 *experts = g_new0(gint64, trace->n_experts);
-    moe_trace_loads(trace, layer, first, last, NULL, experts);
-    MoeLoad load = moe_load_statistics(experts, trace->n_experts);
-    add_row(text, format, layer->layer, "experts", &load);
-    if (placement == NULL)
+    gint64 pairs, dropped;
+    moe_trace_count_pairs(t->trace, layer, t->first, t->last, &pairs, &dropped);
+    g_autofree gint64 *experts = g_new0(gint64, t->trace->n_experts);
+    moe_trace_loads(t->trace, layer, t->first, t->last, NULL, experts);
+    MoeLoad load = moe_load_statistics(experts, t->trace->n_experts);
+    add_row(t, layer->layer, "experts", &load, pairs, dropped);
+    if (t->placement == NULL)
         return;
-    g_autofree gint64 *ranks = g_new0(gint64, placement->n_ranks);
-    moe_trace_loads(trace, layer, first, last, placement->rank_of, ranks);
-    load = moe_load_statistics(ranks, placement->n_ranks);
-    add_row(text, format, layer->layer, "ranks", &load);
+    g_autofree gint64 *ranks = g_new0(gint64, t->placement->n_ranks);
+    moe_trace_loads(t->trace, layer, t->first, t->last, t->placement->rank_of, ranks);
+    load = moe_load_statistics(ranks, t->placement->n_ranks);
+    add_row(t, layer->layer, "ranks", &load, pairs, dropped);
 }
 
 static gboolean analyze(const MoeCli *cli, int step, const MoePlacement *placement,
@@ -68,9 +94,11 @@ static gboolean analyze(const MoeCli *cli, int step, const MoePlacement *placeme
             " experts; chance: the Gini that even random routing would show\n\n",
             cli->argv[0], trace->model, trace->router, moe_units_format_count(last - first, tokens),
             last - first == 1 ? "" : "s", trace->top_k, trace->n_experts);
-    add_header(text, format);
+    g_autofree char *dropped = moe_trace_describe_dropped(trace);
+    const Table table = {trace, first, last, placement, format, dropped != NULL, text};
+    add_header(&table);
     for (int l = 0; l < trace->n_layers; l++)
-        analyze_layer(trace, &trace->layers[l], first, last, placement, format, text);
+        analyze_layer(&table, &trace->layers[l]);
     return TRUE;
 }
 

@@ -33,7 +33,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 typedef struct {
     const MoeCli *cli;
     const MoeTokenizer *tokenizer;
-    gsize sequence, n_printed, n_all;
+    gsize n_texts, sequence, n_printed, n_all;
     GString *bytes; /* of a character that is not complete yet */
 } Printer;
 
@@ -62,14 +62,24 @@ static void end_text(Printer *p)
     fflush(stdout);
 }
 
+/* Several texts are told apart by a line with their number, and a blank one before it. */
+static void start_text(const Printer *p)
+{
+    if (p->n_texts > 1)
+        moe_cli_print(p->cli, "%s[text %zu]\n", p->sequence > 0 ? "\n" : "", p->sequence + 1);
+}
+
 static gboolean print_token(void *user, gsize sequence, guint32 id, GError **error)
 {
     (void)error;
     Printer *p = user;
     if (sequence != p->sequence) {
         end_text(p);
-        p->sequence = sequence;
         p->n_printed = 0;
+    }
+    if (sequence != p->sequence || p->n_all == 0) {
+        p->sequence = sequence;
+        start_text(p);
     }
     p->n_all++;
     if (moe_tokenizer_is_special(p->tokenizer, id))
@@ -113,7 +123,7 @@ static MoeTrace *generate(const MoeCli *cli, const Options *o, gboolean *good_ou
 {
     *good_out = FALSE;
     g_autoptr(MoeModel) model = moe_cli_load_model(cli->argv[0], error);
-    if (model == NULL)
+    if (model == NULL || (o->output != NULL && !moe_model_need_experts(model, error)))
         return NULL;
     g_autoptr(MoeTokenizer) tokenizer = moe_model_tokenizer(model, error);
     if (tokenizer == NULL)
@@ -126,7 +136,10 @@ static MoeTrace *generate(const MoeCli *cli, const Options *o, gboolean *good_ou
     if (prompts == NULL ||
         (!o->ignore_end && !moe_generation_stops(model, tokenizer, stops, error)))
         return NULL;
-    Printer printer = {.cli = cli, .tokenizer = tokenizer, .bytes = g_string_new(NULL)};
+    Printer printer = {.cli = cli,
+                       .tokenizer = tokenizer,
+                       .n_texts = prompts->n_sequences,
+                       .bytes = g_string_new(NULL)};
     const MoeWriting job = {
         .model = model,
         .prompts = prompts,

@@ -12,6 +12,7 @@
 #include "sim/scenario.h"
 #include "topologies/read.h"
 #include "topologies/summary.h"
+#include "workloads/analyze.h"
 #include "workloads/synth.h"
 
 #include <float.h>
@@ -62,7 +63,7 @@ static gboolean show_model(const char *path, GString *text, GError **error)
     if (model == NULL)
         return FALSE;
     const MoeModelShape *s = &model->shape;
-    char all[MOE_UNITS_TEXT], active[MOE_UNITS_TEXT];
+    char all[MOE_UNITS_TEXT], active[MOE_UNITS_TEXT], count[MOE_UNITS_TEXT];
     g_string_append_printf(text, "model %s\n", model->name);
     add_line(text, "family", "%s",
              model->family != NULL ? model->family->title : "shapes only, cannot be traced");
@@ -87,9 +88,10 @@ static gboolean show_model(const char *path, GString *text, GError **error)
         g_autofree char *router = moe_family_describe_router(model);
         add_line(text, "router", "%s", router);
     }
-    add_line(text, "vocabulary", "%" G_GINT64_FORMAT "%s", s->vocab_size,
+    add_line(text, "vocabulary", "%s%s", moe_units_format_count(s->vocab_size, count),
              s->tie_word_embeddings ? ", tied" : "");
-    add_line(text, "context", "%" G_GINT64_FORMAT " tokens", s->max_position_embeddings);
+    add_line(text, "context", "%s tokens",
+             moe_units_format_count(s->max_position_embeddings, count));
     add_line(text, "weights", "%s", moe_dtype_name((MoeDtype)s->dtype));
     gint64 embedding = s->tie_word_embeddings ? 0 : s->vocab_size * s->hidden_size;
     add_line(text, "parameters", "%s, active per token %s",
@@ -310,22 +312,62 @@ static gboolean show_trace(const char *path, GString *text, GError **error)
              trace->top_k, first->offsets != NULL ? " at most" : "");
     add_line(text, "pairs' weights", "%s",
              first->weights != NULL ? moe_dtype_name(first->weights_dtype) : "none");
+    g_autofree char *dropped = moe_trace_describe_dropped(trace);
+    if (dropped != NULL)
+        add_line(text, "dropped for capacity", "%s", dropped);
     add_line(text, "written by", "moesim %s", trace->version);
     return TRUE;
 }
 
-static gboolean show_scenario(const char *path, GString *text, GError **error)
+static gboolean is_file_in(const char *folder, const char *name)
 {
-    g_autoptr(MoeScenario) s = moe_scenario_load(path, NULL, NULL, error);
-    if (s == NULL)
-        return FALSE;
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+static void add_keys(const char *path, const MoeField *fields, const MoeScenarioFile *file,
+                     GString *text)
+{
     g_autoptr(JsonBuilder) builder = json_builder_new();
     json_builder_begin_object(builder);
-    moe_fields_to_json(s->fields, &s->file, builder);
+    moe_fields_to_json(fields, file, builder);
     json_builder_end_object(builder);
     g_autoptr(JsonNode) root = json_builder_get_root(builder);
     g_autofree char *json = moe_json_print(root);
     g_string_append_printf(text, "scenario %s, every key with its value:\n%s", path, json);
+}
+
+/* The trace that the scenario @root names and that is not there; NULL: all is. */
+static const char *missing_trace(const MoeNode *root, const char *path)
+{
+    const MoeNode *routing = moe_node_get(root, "routing");
+    if (routing == NULL || routing->kind != MOE_NODE_SCALAR)
+        return NULL;
+    g_autofree char *folder = g_path_get_dirname(path);
+    const char *base = g_path_is_absolute(routing->text) ? "/" : folder;
+    return is_file_in(base, routing->text) ? NULL : routing->text;
+}
+
+static gboolean show_scenario(const char *name, GString *text, GError **error)
+{
+    g_autofree char *path = moe_preset_find(name, "sim/presets", ".yaml", "scenario", NULL, error);
+    g_autoptr(MoeNode) root = path != NULL ? moe_yaml_load(path, error) : NULL;
+    if (root == NULL)
+        return FALSE;
+    const char *missing = missing_trace(root, path);
+    if (missing != NULL) {
+        MoeScenarioFile file = {0};
+        if (!moe_fields_read(moe_scenario_fields, root, path, &file, error))
+            return FALSE;
+        add_keys(path, moe_scenario_fields, &file, text);
+        moe_fields_clear(moe_scenario_fields, &file);
+        add_line(text, "routing", "%s is not there; run it with --set routing=TRACE", missing);
+        return TRUE;
+    }
+    g_autoptr(MoeScenario) s = moe_scenario_load(path, NULL, NULL, error);
+    if (s == NULL)
+        return FALSE;
+    add_keys(path, s->fields, &s->file, text);
     if (s->model != NULL)
         add_line(text, "model", "%s", s->model->path);
     if (s->trace != NULL)
@@ -417,12 +459,6 @@ static const Kind kinds[N_KINDS] = {
     [RUN] = {"run", NULL, show_run},
 };
 
-static gboolean is_file_in(const char *folder, const char *name)
-{
-    g_autofree char *path = g_build_filename(folder, name, NULL);
-    return g_file_test(path, G_FILE_TEST_EXISTS);
-}
-
 /* YAML files tell by their keys. */
 static int kind_of_yaml(const char *path, GError **error)
 {
@@ -445,8 +481,12 @@ static int kind_of(const char *name, GError **error)
         {"models/presets", "", MODEL},
         {"topologies/presets", ".yaml", TOPOLOGY},
         {"topologies/presets/gpus", ".yaml", GPU},
+        {"sim/presets", ".yaml", SCENARIO},
     };
-    for (size_t i = 0; i < G_N_ELEMENTS(presets) && strchr(name, '/') == NULL; i++) {
+    /* As moe_preset_find() has it. */
+    gboolean plain = strchr(name, '/') == NULL &&
+                     !(strchr(name, '.') != NULL && g_file_test(name, G_FILE_TEST_EXISTS));
+    for (size_t i = 0; i < G_N_ELEMENTS(presets) && plain; i++) {
         g_auto(GStrv) names = moe_preset_list(presets[i].folder, presets[i].suffix);
         if (g_strv_contains((const char *const *)names, name))
             return presets[i].kind;
@@ -459,14 +499,18 @@ static int kind_of(const char *name, GError **error)
         return MODEL;
     if (g_file_test(name, G_FILE_TEST_EXISTS))
         return kind_of_yaml(name, error);
-    g_autoptr(GString) all = g_string_new(NULL);
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(presets); i++) {
         g_auto(GStrv) names = moe_preset_list(presets[i].folder, presets[i].suffix);
-        g_autofree char *joined = g_strjoinv(", ", names);
-        g_string_append_printf(all, "%s%s", i > 0 ? ", " : "", joined);
+        for (char **preset = names; *preset != NULL; preset++)
+            if (g_hash_table_add(seen, g_strdup(*preset)))
+                g_strv_builder_add(builder, *preset);
     }
+    g_auto(GStrv) all = g_strv_builder_end(builder);
+    g_autofree char *joined = g_strjoinv(", ", all);
     moe_fail(error, MOE_ERROR_INPUT, "'%s' is neither a file nor a preset; the presets are: %s",
-             name, all->str);
+             name, joined);
     return -1;
 }
 

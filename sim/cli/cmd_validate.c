@@ -40,20 +40,28 @@ static gboolean validate(const MoeCli *cli, const char *name, const char *measur
 static gboolean judge(const MoeCli *cli, const GArray *lines, GError **error)
 {
     int width = 4;
-    guint missed = 0;
+    guint missed = 0, none = 0;
     for (guint i = 0; i < lines->len; i++)
         width = MAX(width, (int)g_utf8_strlen(g_array_index(lines, Line, i).name, -1));
     moe_cli_print(cli, "%-*s %8s %9s %9s\n", width, "case", "counted", "mean", "worst");
     for (guint i = 0; i < lines->len; i++) {
         const Line *line = &g_array_index(lines, Line, i);
+        none += line->counted.n == 0 ? 1 : 0;
         missed += line->counted.within ? 0 : 1;
-        moe_cli_print(cli, "%-*s %8u %7.1f %% %7.1f %%  %s\n", width, line->name, line->counted.n,
-                      100 * line->counted.mean, 100 * line->counted.worst,
-                      line->counted.within ? "ok" : "MISSED");
+        if (line->counted.n == 0)
+            moe_cli_print(cli, "%-*s %8u %9s %9s  NOT JUDGED\n", width, line->name, 0U, "-", "-");
+        else
+            moe_cli_print(cli, "%-*s %8u %7.1f %% %7.1f %%  %s\n", width, line->name,
+                          line->counted.n, 100 * line->counted.mean, 100 * line->counted.worst,
+                          line->counted.within ? "ok" : "MISSED");
     }
     if (missed > 0)
         return moe_fail(error, MOE_ERROR_FAILED, "%u of %u cases %s", missed, lines->len,
                         missed == 1 ? "misses its bounds" : "miss their bounds");
+    if (none > 0)
+        return moe_fail(error, MOE_ERROR_FAILED,
+                        "%u of %u cases %s no row with a figure that is counted", none, lines->len,
+                        none == 1 ? "has" : "have");
     return TRUE;
 }
 
@@ -63,7 +71,7 @@ static gboolean run(MoeCli *cli, GError **error)
     gboolean summary = FALSE;
     const GOptionEntry entries[] = {
         {"measured", 0, 0, G_OPTION_ARG_FILENAME, &measured_option,
-         "Take the rows of another CSV with the columns of CASE", "FILE"},
+         "Take the rows of another CSV with the columns of CASE, and judge them all", "FILE"},
         {"summary", 0, 0, G_OPTION_ARG_NONE, &summary, "Print one line per case, no rows", NULL},
         {NULL},
     };

@@ -43,3 +43,6 @@ if trace --memory 50MB -q -o refused.safetensors 2>error; then
     exit 1
 fi
 grep -q "1024 tokens of this model need about [0-9.]* MB of memory" error || { cat error; exit 1; }
+need=$(sed -n 's/.*need about \([0-9.]*\) MB of memory.*/\1/p' error)
+trace --memory "${need}MB" -q -o enough.safetensors || { echo "the $need MB that it named are not enough"; exit 1; }
+cmp free.safetensors enough.safetensors

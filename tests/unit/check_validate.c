@@ -112,13 +112,19 @@ END_TEST
 START_TEST(takes_other_rows)
 {
     g_autoptr(MoePublished) own = good("wire,kind,tokens,time,rate\nhalf,latency,8000,80,\n");
-    g_autofree char *rows =
-        test_file("mine.csv", "rate,tokens,extra,wire,kind,time\n,8000,x,half,latency,81\n", -1);
+    g_autofree char *rows = test_file("mine.csv",
+                                      "rate,tokens,extra,wire,kind,time\n,8000,x,half,latency,81\n"
+                                      ",8000,x,half,older,81\n,10,x,half,oldest,81\n",
+                                      -1);
     g_autoptr(GError) error = NULL;
     g_autoptr(MoePublished) p = moe_published_load(own->path, rows, &error);
     assert_no_error(error);
-    ck_assert_uint_eq(p->rows->len, 1);
+    ck_assert_uint_eq(p->rows->len, 3);
     ck_assert(!((const MoePublishedRow *)p->rows->pdata[0])->fitted);
+    /* No group that is not counted takes any of them. */
+    static const int expected[] = {1, 1, 2};
+    for (guint i = 0; i < 3; i++)
+        ck_assert_int_eq(((const MoePublishedRow *)p->rows->pdata[i])->group, expected[i]);
 }
 END_TEST
 
