@@ -28,7 +28,7 @@ static const struct {
     {MODEL ZIPF "topology: {preset: h800, nodes: 1}\nplan: {expert: 9}\n",
      "plan: expert: 9 ranks on 8 GPUs; add nodes (topology.nodes) or take fewer ranks"},
     {MODEL TOPOLOGY "routing: nowhere.safetensors\n",
-     "nowhere.safetensors: cannot be read: No such file"},
+     "nowhere.safetensors: no such file; give --set routing=TRACE"},
     {MODEL TOPOLOGY "routing: {synthetic: {kind: zipf}}\n", "tokens: missing"},
     {MODEL TOPOLOGY "plan: 8\nphase: {tokens_per_gpu: 268435456}\nrouting: {synthetic: zipf}\n",
      "routing.yaml:5:10: routing: 2147483648 tokens in all; at most 1073741824"},
