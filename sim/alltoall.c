@@ -75,7 +75,7 @@ gboolean moe_alltoall_resolve(MoeTransfer *transfer, const MoeNode *node, const 
     for (size_t o = 0; o < G_N_ELEMENTS(options); o++) {
         const MoeNode *value = node != NULL ? moe_node_get(node, options[o].key) : NULL;
         if (value == NULL || moe_node_is_null(value) || (kind->takes & options[o].option) ||
-            (chosen != NULL && strcmp(chosen->file, value->file) != 0))
+            moe_node_overrides(chosen, value))
             continue;
         return fail_option(value, name, kind->name, o, error);
     }

@@ -70,7 +70,7 @@ static void fill_layers(const MoeRun *run, MoeWriter *writer)
 {
     moe_writer_printf(writer, "step,layer,phase,start_s,end_s,seconds,rank_mean_s,rank_max_s,bytes,"
                               "max_over_mean,control_s,rank_p50_s,rank_p90_s,rank_p99_s,"
-                              "busiest_link,busiest_link_s\n");
+                              "active_s,busiest_link,busiest_link_s\n");
     g_autofree double *scratch = g_new(double, run->result->n_ranks);
     for (guint i = 0; i < run->result->phases->len; i++) {
         const MoePhaseTime *p = &g_array_index(run->result->phases, MoePhaseTime, i);
@@ -87,6 +87,7 @@ static void fill_layers(const MoeRun *run, MoeWriter *writer)
             moe_writer_printf(writer, "%.12g",
                               g_array_index(run->control->phases, MoePhaseTime, i).seconds);
         write_quantiles(p, run->result->n_ranks, scratch, writer);
+        moe_writer_printf(writer, ",%.12g", p->active);
         end_with_link(run, writer, p->link, p->link_seconds);
     }
 }
@@ -94,15 +95,15 @@ static void fill_layers(const MoeRun *run, MoeWriter *writer)
 static void fill_phases(const MoeRun *run, MoeWriter *writer)
 {
     moe_writer_printf(writer, "phase,seconds,samples,mean_s,p50_s,p90_s,p99_s,worst_s,bytes,"
-                              "messages,bound_s,bound_kind,busiest_link,busiest_link_s\n");
+                              "messages,active_s,bound_s,bound_kind,busiest_link,busiest_link_s\n");
     g_autoptr(GArray) summaries = moe_result_summaries(run->result, run->scenario->topology);
     for (guint i = 0; i < summaries->len; i++) {
         const MoePhaseSummary *p = &g_array_index(summaries, MoePhaseSummary, i);
         moe_writer_printf(writer,
                           "%s,%.12g,%" G_GINT64_FORMAT ",%.12g,%.12g,%.12g,%.12g,%.12g,"
-                          "%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT ",%.12g,%s",
+                          "%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT ",%.12g,%.12g,%s",
                           moe_phase_name(p->phase), p->seconds, p->samples, p->mean, p->p50, p->p90,
-                          p->p99, p->worst, p->bytes, p->messages, p->bound_seconds,
+                          p->p99, p->worst, p->bytes, p->messages, p->active, p->bound_seconds,
                           p->bound_kind != NULL ? p->bound_kind : "");
         end_with_link(run, writer, p->link, p->link_seconds);
     }

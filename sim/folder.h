@@ -6,12 +6,13 @@
  *   network leaves out, totals
  * - layers.csv: step, layer, phase, start_s, end_s, seconds, rank_mean_s, rank_max_s, bytes,
  *   max_over_mean (of the pairs per rank; experts only), control_s (seconds of the same phase under
- *   balanced routing), rank_p50_s, rank_p90_s, rank_p99_s (of the ranks), busiest_link,
+ *   balanced routing), rank_p50_s, rank_p90_s, rank_p99_s (of the ranks), active_s (from the
+ *   first rank's start to the last one's end), busiest_link,
  *   busiest_link_s (its bytes / bandwidth)
  * - phases.csv: phase, seconds, samples (ranks x blocks x steps), mean_s, p50_s, p90_s, p99_s,
- *   worst_s (of the samples), bytes, messages, bound_s and bound_kind (of the busiest link of
- *   each block and step: bytes / bandwidth summed, and the kind that most of it falls to), busiest_link,
- *   busiest_link_s (of the whole run)
+ *   worst_s (of the samples), bytes, messages, active_s (summed over blocks and steps), bound_s and
+ *   bound_kind (of the busiest link of each block and step: bytes / bandwidth summed, and the kind
+ *   that most of it falls to), busiest_link, busiest_link_s (of the whole run)
  * - ranks.csv: step, layer, phase, rank, start_s, end_s, tokens (at home), pairs (to compute)
  * - pairs.csv: phase, fabric, from, to, ranks, bytes, messages: of each hop between two GPUs, over
  *   all blocks and steps; over MOE_PAIRS_MOST ranks each end stands for `ranks` consecutive ones

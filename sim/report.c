@@ -6,7 +6,9 @@
 #include "sim/collective.h"
 #include "workloads/analyze.h"
 
+#include <float.h>
 #include <math.h>
+#include <string.h>
 
 static const MoePhase main_phases[] = {MOE_PHASE_ATTENTION, MOE_PHASE_DISPATCH, MOE_PHASE_EXPERTS,
                                        MOE_PHASE_COMBINE};
@@ -117,6 +119,12 @@ static void add_table(const MoeRun *run, GString *text)
     add_line(run, -2, text);
 }
 
+static gboolean is_group_limited(const MoeTrace *trace)
+{
+    return strstr(trace->router, " groups,") != NULL ||
+           g_str_has_prefix(trace->router, "synthetic deepep,");
+}
+
 /* By how much the run is slower than its control, and in which phases and block. */
 static void add_imbalance(const MoeRun *run, GString *text)
 {
@@ -124,8 +132,10 @@ static void add_imbalance(const MoeRun *run, GString *text)
     double excess = run->result->seconds - run->control->seconds;
     moe_units_format(fabs(excess), MOE_UNIT_TIME, by);
     g_string_append_printf(
-        text, "\n%s than the same tokens under balanced routing by %s (%+.1f %%):",
-        excess >= 0 ? "slower" : "faster", by, 100 * excess / run->control->seconds);
+        text, "\n%s than the same tokens under balanced routing%s by %s (%+.1f %%):",
+        excess >= 0 ? "slower" : "faster",
+        is_group_limited(run->scenario->trace) ? " (which has no group limit)" : "", by,
+        100 * excess / run->control->seconds);
     const char *separator = "";
     for (size_t i = 0; i < G_N_ELEMENTS(main_phases); i++) {
         double difference = moe_result_phase_seconds(run->result, main_phases[i], -2) -
@@ -138,7 +148,7 @@ static void add_imbalance(const MoeRun *run, GString *text)
         separator = ",";
     }
     int worst = 0;
-    double worst_excess = -INFINITY;
+    double worst_excess = 0;
     for (int layer = 0; layer < run->scenario->model->shape.num_hidden_layers; layer++) {
         double here = layer_seconds(run->result, layer) - layer_seconds(run->control, layer);
         if (here > worst_excess) {
@@ -146,14 +156,40 @@ static void add_imbalance(const MoeRun *run, GString *text)
             worst_excess = here;
         }
     }
-    moe_units_format(fmax(worst_excess, 0), MOE_UNIT_TIME, by);
-    g_string_append_printf(text, "; most in block %d (+%s)\n", worst, by);
+    moe_units_format(worst_excess, MOE_UNIT_TIME, by);
+    if (excess > 0 && worst_excess > 0)
+        g_string_append_printf(text, "; most in block %d (+%s)", worst, by);
+    g_string_append_c(text, '\n');
 }
 
-/* Per kind of phase: how long ranks take, and which link they wait for. */
+/* Which link a phase waits for, or what else. */
+static void add_limit(const MoeRun *run, const MoePhaseSummary *p, GString *text)
+{
+    static const double full = 1. / 3;
+    double active = fmax(p->active, DBL_MIN), share = fmin(p->bound_seconds / active, 1);
+    const MoeLink *link = moe_topology_link(run->scenario->topology, (guint32)p->link);
+    char bytes[MOE_UNITS_TEXT];
+    moe_units_format(p->link_seconds * link->bandwidth, MOE_UNIT_BYTES, bytes);
+    if (share < full)
+        g_string_append_printf(text, "  %s (%s: full for %.0f %%)",
+                               p->seconds < full * active ? "waiting for the last rank"
+                                                          : "latency and launch",
+                               p->bound_kind, 100 * share);
+    else
+        g_string_append_printf(text, "  %s: full for %.0f %%; most: %s, %.0f %%, %s", p->bound_kind,
+                               100 * share, link->name, 100 * fmin(p->link_seconds / active, 1),
+                               bytes);
+}
+
+/* Per kind of phase: how long ranks take, and what limits them. */
 static void add_phases(const MoeRun *run, GString *text)
 {
     g_autoptr(GArray) summaries = moe_result_summaries(run->result, run->scenario->topology);
+    g_string_append(text, "ranks' own durations in a block and step, waiting included");
+    g_string_append(text, moe_scenario_is_collective(run->scenario)
+                              ? ":\n"
+                              : " (above: from the last rank's end of one phase to that of the "
+                                "next):\n");
     g_string_append_printf(text, "%-10s %10s %10s %10s %10s %10s  %s\n", "phase", "mean", "p50",
                            "p90", "p99", "worst", "limited by");
     g_string_append_printf(text, "%-10s %10s %10s %10s %10s %10s\n", "", "us", "us", "us", "us",
@@ -166,17 +202,13 @@ static void add_phases(const MoeRun *run, GString *text)
         const double values[] = {p->mean, p->p50, p->p90, p->p99, p->worst};
         for (size_t v = 0; v < G_N_ELEMENTS(values); v++)
             add_cell(text, values[v]);
-        if (p->link >= 0) {
-            const MoeLink *link = moe_topology_link(run->scenario->topology, (guint32)p->link);
-            char bytes[MOE_UNITS_TEXT];
-            moe_units_format(p->link_seconds * link->bandwidth, MOE_UNIT_BYTES, bytes);
-            g_string_append_printf(text, "  %s: full for %.0f %%; most: %s, %s", p->bound_kind,
-                                   p->seconds > 0 ? 100 * p->bound_seconds / p->seconds : 0,
-                                   link->name, bytes);
-        }
+        if (p->link >= 0)
+            add_limit(run, p, text);
         g_string_append_c(text, '\n');
     }
-    g_string_append(text, "(of a rank in a block and step, waiting included)\n");
+    g_string_append(text,
+                    "(full: the busiest link of each block, of the time from the first rank's "
+                    "start to the last one's end; most: one link over all blocks)\n");
 }
 
 static void add_collective(const MoeRun *run, GString *text)
@@ -210,7 +242,8 @@ static void add_collective(const MoeRun *run, GString *text)
 /* What a reader must know in any case. */
 static gboolean is_limit(const char *assumption)
 {
-    static const char *const limits[] = {"left out of", "not priced", "the weights do NOT fit"};
+    static const char *const limits[] = {"left out of", "not priced", "no constants for",
+                                         "the weights do NOT fit"};
     for (size_t i = 0; i < G_N_ELEMENTS(limits); i++)
         if (g_str_has_prefix(assumption, limits[i]))
             return TRUE;

@@ -169,14 +169,18 @@ static void add_operation(MoeResult *result, const MoePrograms *programs, const 
     }
     phase->bytes += bytes;
     phase->mean = phase->max = 0;
+    double first = INFINITY, last = 0;
     for (gint64 r = 0; r < result->n_ranks; r++) {
         MoeInterval *own = &phase->ranks[r];
         own->end = times->ranks[r][index].end;
-        phase->end = fmax(phase->end, own->end);
+        first = fmin(first, own->start);
+        last = fmax(last, own->end);
         phase->mean += (own->end - own->start) / (double)result->n_ranks;
         phase->max = fmax(phase->max, own->end - own->start);
     }
+    phase->end = fmax(phase->end, last);
     phase->seconds = phase->end - phase->start;
+    phase->active = last - first;
 }
 
 /* Adds the bytes of one exchange, of operation @index, to the run's, its phase's and those of its
@@ -333,6 +337,7 @@ GArray *moe_result_summaries(const MoeResult *result, const MoeTopology *topolog
         for (guint i = 0; i < result->phases->len; i++) {
             const MoePhaseTime *time = &g_array_index(result->phases, MoePhaseTime, i);
             summary.seconds += time->phase == (MoePhase)p ? time->seconds : 0;
+            summary.active += time->phase == (MoePhase)p ? time->active : 0;
             for (gint64 r = 0; r < result->n_ranks && time->phase == (MoePhase)p; r++) {
                 double own = time->ranks[r].end - time->ranks[r].start;
                 summary.mean += own;

@@ -17,6 +17,7 @@ typedef struct {
     MoeInterval *ranks;  /* [n_ranks] */
     double start, end;   /* of the last rank: the phase before's end, this one's end */
     double seconds;      /* end - start */
+    double active;       /* seconds from its first rank's start to its last rank's end */
     double mean, max;    /* of the ranks' own durations, waiting included */
     gint64 bytes;        /* that travelled */
     int link;            /* the busiest; -1: nothing travelled */
@@ -62,12 +63,12 @@ double moe_quantile(const double *sorted, gsize n, double share);
 typedef struct {
     MoePhase phase;
     double seconds; /* by which it moved the last rank on, in all */
+    double active;  /* that it was under way on any rank, summed over blocks and steps */
     gint64 samples; /* ranks x blocks x steps */
     double mean, p50, p90, p99, worst;
     gint64 bytes, messages; /* that travelled */
-    /* Of the busiest link of each block and step: the sum of its bytes / bandwidth, which the phase
-     * cannot be faster than; and the kind of link that most of it falls to (NULL: nothing travelled;
-     * static). */
+    /* Of the busiest link of each block and step: the sum of its bytes / bandwidth, at most
+     * `active`; and the kind of link that most of it falls to (NULL: nothing travelled; static). */
     double bound_seconds;
     const char *bound_kind;
     int link;            /* the busiest of that kind over the run; -1: nothing travelled */

@@ -27,13 +27,16 @@ static void list_kernels(GPtrArray *list, const MoeScenario *s)
 {
     const MoeTransfer *transfers[] = {&s->file.dispatch, &s->file.combine};
     static const char *const parts[] = {"dispatch", "combine"};
+    const char *missing = NULL;
     for (int t = MOE_KERNEL_DISPATCH; t <= MOE_KERNEL_COMBINE; t++) {
         const char *kernel = moe_alltoall_kind(transfers[t]->algorithm)->name;
         MoeKernelCost cost;
-        if (!moe_kernels_cost(s->kernels, kernel, (MoeKernelPart)t, &cost))
-            assume(list, "%s has no constants of the %s kernel %s: a launch, latency and bytes",
-                   s->topology->file.name, parts[t], kernel);
-        else if (cost.sms > 0)
+        if (!moe_kernels_cost(s->kernels, kernel, (MoeKernelPart)t, &cost)) {
+            if (missing != kernel)
+                assume(list, "no constants for %s on %s: launch, latency and bytes alone", kernel,
+                       s->topology->file.name);
+            missing = kernel;
+        } else if (cost.sms > 0)
             assume(list,
                    "the %s kernel %s takes %" G_GINT64_FORMAT
                    " multiprocessors, and nothing computes beside it",
@@ -131,10 +134,12 @@ MoeRun *moe_run(const MoeScenario *scenario, MoeProgress *progress, GError **err
     run->scenario = scenario;
     if (!simulate(scenario, FALSE, progress, &run->lowered, &run->result, error))
         return NULL;
-    if (scenario->file.control == MOE_CONTROL_BALANCED && !moe_scenario_is_collective(scenario) &&
-        !simulate(scenario, TRUE, progress, &run->control_lowered, &run->control, error)) {
-        g_prefix_error(error, "balanced control: ");
-        return NULL;
+    if (scenario->file.control == MOE_CONTROL_BALANCED && !moe_scenario_is_collective(scenario)) {
+        moe_progress_again(progress, "simulating the balanced control");
+        if (!simulate(scenario, TRUE, progress, &run->control_lowered, &run->control, error)) {
+            g_prefix_error(error, "balanced control: ");
+            return NULL;
+        }
     }
     run->assumptions = list_assumptions(scenario, run->lowered);
     return g_steal_pointer(&run);

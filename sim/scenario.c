@@ -256,7 +256,10 @@ static gboolean set_tokens(const MoeScenario *s, const MoeNode *node, MoeSynth *
         synth->tokens = s->file.phase.tokens_per_gpu * MAX(s->file.phase.steps, 1) * s->n_ranks;
     if (synth->tokens == 0)
         return moe_node_fail(node, error,
-                             "routing: tokens: missing; how many in all, or phase.tokens_per_gpu");
+                             s->file.phase.kind == MOE_STEP_DECODE
+                                 ? "routing: tokens: missing; how many in all"
+                                 : "routing: tokens: missing; how many in all, or "
+                                   "phase.tokens_per_gpu");
     if (synth->tokens > MOE_SYNTH_MOST_TOKENS)
         return moe_node_fail(node, error, "routing: %" G_GINT64_FORMAT " tokens in all; at most %d",
                              synth->tokens, MOE_SYNTH_MOST_TOKENS);
@@ -407,12 +410,37 @@ static gboolean check_collective(MoeScenario *s, GError **error)
            check_rank(s, "to", s->file.collective.to, error);
 }
 
+/* Keys of a phase that another kind does not take; as for algorithms, --set phase.kind=... leaves
+ * those of the file behind. */
+static gboolean check_phase(const MoeScenario *s, GError **error)
+{
+    static const struct {
+        const char *key;
+        guint kinds;
+        const char *takers;
+    } keys[] = {
+        {"tokens_per_gpu", 1 << MOE_STEP_PREFILL | 1 << MOE_STEP_TRANSFER, "prefill and transfer"},
+        {"sequences_per_gpu", 1 << MOE_STEP_DECODE, "decode"},
+        {"context", 1 << MOE_STEP_DECODE, "decode"},
+    };
+    const MoeNode *phase = moe_node_get(s->root, "phase");
+    const MoeNode *kind = moe_node_get(phase, "kind");
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        const MoeNode *value = moe_node_get(phase, keys[i].key);
+        if (value != NULL && !moe_node_is_null(value) &&
+            !(keys[i].kinds & (1U << s->file.phase.kind)) && !moe_node_overrides(kind, value))
+            return moe_node_fail(value, error, "phase: %s: goes with %s, not with %s", keys[i].key,
+                                 keys[i].takers, step_kinds()[s->file.phase.kind]);
+    }
+    return TRUE;
+}
+
 static gboolean load_parts(MoeScenario *s, MoeProgress *progress, GError **error)
 {
     g_autofree char *dir = g_path_get_dirname(s->path);
     s->fields =
         moe_node_get(s->root, "collective") != NULL ? moe_collective_fields : moe_scenario_fields;
-    if (!moe_fields_read(s->fields, s->root, s->path, &s->file, error) ||
+    if (!moe_fields_read(s->fields, s->root, s->path, &s->file, error) || !check_phase(s, error) ||
         !moe_alltoall_resolve(&s->file.dispatch, moe_node_get(s->root, "dispatch"), "dispatch",
                               error) ||
         !moe_alltoall_resolve(&s->file.combine, moe_node_get(s->root, "combine"), "combine", error))

@@ -80,6 +80,11 @@ gboolean moe_node_is_null(const MoeNode *node)
     return *node->text == '\0' || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0;
 }
 
+gboolean moe_node_overrides(const MoeNode *node, const MoeNode *other)
+{
+    return node != NULL && strcmp(node->file, "--set") == 0 && strcmp(other->file, "--set") != 0;
+}
+
 char *moe_node_describe(const MoeNode *node)
 {
     if (node->kind == MOE_NODE_SCALAR)

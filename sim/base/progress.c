@@ -42,7 +42,8 @@ void moe_progress_update(MoeProgress *progress, double done, double total)
     if (progress == NULL || !progress->terminal || done <= 0 || total <= 0)
         return;
     gint64 now = g_get_monotonic_time();
-    if (now - progress->start_us < patience_us || now - progress->last_us < pause_us)
+    if ((!progress->shown && now - progress->start_us < patience_us) ||
+        now - progress->last_us < pause_us)
         return;
     progress->last_us = now;
     progress->shown = TRUE;
@@ -54,7 +55,7 @@ void moe_progress_update(MoeProgress *progress, double done, double total)
     fprintf(stderr, "%.0f %%", 100 * done / total);
     if (progress->unit != NULL)
         fprintf(stderr, ", %.*f %s/s", rate < 10 ? 1 : 0, rate, progress->unit);
-    if (rate > 0)
+    if (rate > 0 && done / total >= 0.005)
         print_time((total - done) / rate);
     fflush(stderr);
 }
@@ -66,6 +67,17 @@ void moe_progress_part(MoeProgress *progress, const char *name, int index, int n
     progress->part = name;
     progress->part_index = index;
     progress->n_parts = n;
+}
+
+void moe_progress_again(MoeProgress *progress, const char *label)
+{
+    if (progress == NULL)
+        return;
+    g_free(progress->label);
+    progress->label = g_strdup(label);
+    progress->start_us = progress->last_us = g_get_monotonic_time();
+    progress->part = NULL;
+    progress->before = 0;
 }
 
 void moe_progress_skip(MoeProgress *progress, double done)

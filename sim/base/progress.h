@@ -2,7 +2,7 @@
  *
  * Layer: sim/base. Only sim/cli creates one; the layers below take a MoeProgress * that may be NULL
  * and report how far they are. Nothing is shown in the first two seconds, or when standard error is
- * not a terminal.
+ * not a terminal; no time left while it reads 0 %.
  */
 #ifndef MOE_BASE_PROGRESS_H
 #define MOE_BASE_PROGRESS_H
@@ -19,6 +19,9 @@ void moe_progress_update(MoeProgress *progress, double done, double total);
 
 /* Part @index of @n, called @name ("block"; static), is under way. */
 void moe_progress_part(MoeProgress *progress, const char *name, int index, int n);
+
+/* Begins again at nothing, as @label. */
+void moe_progress_again(MoeProgress *progress, const char *label);
 
 /* So much was done before, in no time. */
 void moe_progress_skip(MoeProgress *progress, double done);

@@ -74,10 +74,35 @@ START_TEST(summaries_say_what_limits)
     assert_close(d->worst, a + b, 1e-6);
     assert_close(d->p50, a, 1e-6);
     assert_close(d->seconds, a + b, 1e-6);
+    assert_close(d->active, a + a + b, 1e-6); /* block 1: from 0, on GPUs 2 and 3 */
     const MoePhaseSummary *e = &g_array_index(summaries, MoePhaseSummary, 1);
     ck_assert_int_eq(e->link, -1);
     assert_close(e->p50, 2e-6, 1e-6);
     assert_close(e->p90, 4e-6, 1e-6);
+}
+END_TEST
+
+/* Early ranks send while a straggler still computes: that time counts, so that no link is full for
+ * longer than the phase. */
+START_TEST(no_link_is_overfull)
+{
+    g_autoptr(MoeTopology) t = test_cluster_of(2, 2);
+    g_autoptr(MoePrograms) programs = moe_programs_new(4);
+    double busy = 3e6 / TEST_UP_RATE, sends = TEST_UP_LATENCY + busy, straggles = 0.75 * sends;
+    for (gint64 r = 0; r < 4; r++)
+        moe_programs_compute(programs, r, MOE_PHASE_EXPERTS, r < 3 ? 0 : straggles);
+    moe_programs_exchange(programs, MOE_PHASE_COMBINE, 0);
+    moe_programs_send(programs, 0, 1, MOE_FABRIC_SCALE_UP, 3000000);
+    g_autoptr(MoeResult) result = simulate(t, programs);
+    const MoePhaseTime *combine = &g_array_index(result->phases, MoePhaseTime, 1);
+    assert_close(combine->seconds, sends - straggles, 1e-6);
+    assert_close(combine->active, sends, 1e-6);
+    g_autoptr(GArray) summaries = moe_result_summaries(result, t);
+    const MoePhaseSummary *c = &g_array_index(summaries, MoePhaseSummary, 1);
+    assert_close(c->bound_seconds, busy, 1e-12);
+    assert_close(c->active, sends, 1e-6);
+    ck_assert_double_gt(c->bound_seconds, c->seconds);
+    ck_assert_double_le(c->bound_seconds, c->active);
 }
 END_TEST
 
@@ -110,6 +135,7 @@ Suite *moe_suite(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, quantiles_are_values_of_the_sample);
     tcase_add_test(tests, summaries_say_what_limits);
+    tcase_add_test(tests, no_link_is_overfull);
     tcase_add_test(tests, pairs_are_bounded);
     suite_add_tcase(suite, tests);
     return suite;

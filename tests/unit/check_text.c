@@ -1,7 +1,13 @@
 #include "config.h"
 
+#include "sim/base/progress.h"
 #include "sim/base/text.h"
 #include "tests/unit/harness.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *text, *printable;
@@ -45,6 +51,44 @@ START_TEST(skips_one_mark)
 }
 END_TEST
 
+/* What was written to the terminal @fd since. */
+static const char *shown(int fd, char text[static 512])
+{
+    ssize_t n = read(fd, text, 511);
+    text[MAX(n, 0)] = '\0';
+    return text;
+}
+
+/* On a terminal: no time left before the first per cent; a second pass has a label and clock of its
+ * own. */
+START_TEST(progress_begins_again)
+{
+    char text[512];
+    int ours = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+    ck_assert(ours >= 0 && grantpt(ours) == 0 && unlockpt(ours) == 0);
+    int theirs = open(ptsname(ours), O_RDWR | O_NOCTTY), before = dup(STDERR_FILENO);
+    ck_assert(theirs >= 0 && dup2(theirs, STDERR_FILENO) >= 0);
+    g_autoptr(MoeProgress) progress = moe_progress_new("simulating", NULL);
+    moe_progress_update(progress, 1, 2);
+    ck_assert_str_eq(shown(ours, text), "");
+    g_usleep(2100000);
+    moe_progress_update(progress, 1, 1000);
+    ck_assert_str_eq(shown(ours, text), "\r\033[Ksimulating: 0 %");
+    g_usleep(250000);
+    moe_progress_update(progress, 500, 1000);
+    ck_assert(g_str_has_prefix(shown(ours, text), "\r\033[Ksimulating: 50 %, "));
+    ck_assert(g_str_has_suffix(text, " s left"));
+    moe_progress_again(progress, "control");
+    g_usleep(250000);
+    moe_progress_update(progress, 1, 1000);
+    ck_assert_str_eq(shown(ours, text), "\r\033[Kcontrol: 0 %");
+    ck_assert(dup2(before, STDERR_FILENO) >= 0);
+    close(before);
+    close(theirs);
+    close(ours);
+}
+END_TEST
+
 Suite *moe_suite(void)
 {
     Suite *suite = suite_create("text");
@@ -52,6 +96,8 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, escapes_what_terminals_obey, 0, (int)G_N_ELEMENTS(rows));
     tcase_add_test(tests, lines_may_stay);
     tcase_add_test(tests, skips_one_mark);
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, progress_begins_again);
     suite_add_tcase(suite, tests);
     return suite;
 }
