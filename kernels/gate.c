@@ -9,7 +9,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 256 };
+enum { ROWS = 256, MOST_AVX512_K = 8 };
+
+bool moe_gate_has_avx512(void)
+{
+#if defined(HAVE_AVX512_OBJECTS) && defined(__x86_64__)
+    return __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi2");
+#else
+    return false;
+#endif
+}
+
+/* moe_gate_plain() of this machine. */
+static void gate_plain(size_t T, size_t E, size_t K, const float *logits, const MoeGate *gate,
+                       uint16_t *experts, float *weights)
+{
+#if defined(HAVE_AVX512_OBJECTS)
+    if (K <= MOST_AVX512_K && moe_gate_has_avx512()) {
+        moe_gate_plain_avx512(T, E, K, logits, gate, experts, weights);
+        return;
+    }
+#endif
+    MOE_BEST(moe_gate_plain)(T, E, K, logits, gate, experts, weights);
+}
 
 void moe_gate(size_t T, size_t E, size_t K, const float *restrict logits, const MoeGate *gate,
               uint16_t *restrict experts, float *restrict weights)
@@ -26,10 +49,10 @@ void moe_gate(size_t T, size_t E, size_t K, const float *restrict logits, const 
         for (size_t t = 0; t < T; t += ROWS) {
             size_t n = T - t < ROWS ? T - t : ROWS;
             if (plain)
-                MOE_BEST(moe_gate_plain)
-            (n, E, K, logits + t * E, gate, experts + t * K, weights + t * K);
-            else MOE_BEST(moe_gate_choose)(n, E, K, logits + t * E, gate, scratch, experts + t * K,
-                                           weights + t * K);
+                gate_plain(n, E, K, logits + t * E, gate, experts + t * K, weights + t * K);
+            else
+                (MOE_BEST(moe_gate_choose))(n, E, K, logits + t * E, gate, scratch, experts + t * K,
+                                            weights + t * K);
         }
         free(scratch);
     }

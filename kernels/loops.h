@@ -8,6 +8,8 @@
 
 #include "kernels/gate.h"
 
+#include <stdbool.h>
+
 /* The variant of @name for this machine. */
 #if defined(HAVE_AVX2_OBJECTS) && defined(__x86_64__)
 #define MOE_BEST(name) (__builtin_cpu_supports("avx2") ? name##_avx2 : name##_base)
@@ -29,6 +31,12 @@ MOE_BOTH(void, moe_gate_plain, size_t T, size_t E, size_t K, const float *logits
          const MoeGate *gate, uint16_t *experts, float *weights);
 MOE_BOTH(void, moe_gate_choose, size_t T, size_t E, size_t K, const float *logits,
          const MoeGate *gate, float *scratch, uint16_t *experts, float *weights);
+
+/* moe_gate_plain() for K <= 8 where moe_gate_has_avx512(): the same choice, weights that differ in
+ * their last bits. gate_avx512.c. */
+bool moe_gate_has_avx512(void);
+void moe_gate_plain_avx512(size_t T, size_t E, size_t K, const float *logits, const MoeGate *gate,
+                           uint16_t *experts, float *weights);
 
 /* out[r][i] = silu(a[r][i]) * b[r][i] for rows of @n; @out has rows of @stride. */
 MOE_BOTH(void, moe_silu_times, size_t rows, size_t n, const float *a, const float *b, float *out,

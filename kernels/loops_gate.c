@@ -91,7 +91,7 @@ MOE_INLINE size_t collect(const float *row, size_t E, float bar, float *score, u
 
 /* For K <= 8: the K-th best is not below the least of the 8 lanes' maxima. Few reach that bar, and
  * each of them finds its rank by comparison with the others, without branches that are hard to
- * foresee. 0 when too many do. */
+ * foresee. 0 when too many do, or fewer than K (none of them finite). */
 MOE_INLINE int select_few(const float *row, size_t E, size_t K, Best *best)
 {
     float score[MOST_CANDIDATES + MOE_LANES], bar;
@@ -105,7 +105,7 @@ MOE_INLINE int select_few(const float *row, size_t E, size_t K, Best *best)
     top = -top;
     bar = -moe_v8_max(&top);
     size_t n = bar > -INFINITY ? collect(row, E, bar, score, expert) : SIZE_MAX;
-    if (n == SIZE_MAX)
+    if (n == SIZE_MAX || n < K)
         return 0;
     for (size_t i = 0; i < n; i++) {
         unsigned rank = 0;

@@ -5,6 +5,7 @@
 #include "kernels/experts.h"
 #include "kernels/gate.h"
 #include "kernels/linear.h"
+#include "kernels/loops.h"
 #include "kernels/norm.h"
 #include "kernels/permute.h"
 #include "kernels/rope.h"
@@ -412,6 +413,69 @@ START_TEST(gate_agrees_at_the_edges)
 }
 END_TEST
 
+/* What this machine can run, of the instruction sets that gates are compiled for. */
+typedef void (*GateRows)(size_t T, size_t E, size_t K, const float *logits, const MoeGate *gate,
+                         uint16_t *experts, float *weights);
+
+static size_t gate_variants(GateRows out[3])
+{
+    size_t n = 0;
+    out[n++] = moe_gate_plain_base;
+#if defined(HAVE_AVX2_OBJECTS) && defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        out[n++] = moe_gate_plain_avx2;
+#endif
+#if defined(HAVE_AVX512_OBJECTS)
+    if (moe_gate_has_avx512())
+        out[n++] = moe_gate_plain_avx512;
+#endif
+    return n;
+}
+
+/* Logits whose @kinds different values tie often; 0: none do. */
+static float *tied_logits(size_t n, int kinds)
+{
+    float *x = random_floats("ties", n);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = 20 * (kinds == 0 ? x[i] : floorf(x[i] * (float)kinds / 2) / (float)kinds);
+        if (x[i] == 0 && i % 2 == 0)
+            x[i] = -0.0F;
+    }
+    return x;
+}
+
+static const size_t gate_widths[] = {1, 5, 8, 9, 15, 16, 17, 48, 63, 64, 65, 100, 256, 300, 600};
+
+/* T: more rows than go together, and not a multiple of them; all of them tied, none, and between. */
+START_TEST(gate_is_the_same_for_all_instructions)
+{
+    enum { T = 37, K = 8 };
+    static const int kinds[] = {0, 1, 2, 3, 10, 60};
+    const size_t E = gate_widths[_i], most = E < K ? E : K;
+    GateRows variants[3];
+    size_t n = gate_variants(variants);
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds) * 4; i++) {
+        const MoeGate gate = {.score = i % 4 < 2 ? MOE_SCORE_SOFTMAX : MOE_SCORE_SIGMOID,
+                              .renormalise = i % 2 == 0,
+                              .epsilon = i % 4 == 2 ? 1e-20F : 0,
+                              .scale = 1.5F};
+        g_autofree float *logits = tied_logits(T * E, kinds[i / 4]);
+        for (size_t k = 1; k <= most; k++) {
+            uint16_t experts[T * K], experts_ref[T * K];
+            float weights[T * K + 1], weights_ref[T * K];
+            moe_gate_ref(T, E, k, logits, &gate, experts_ref, weights_ref);
+            for (size_t v = 0; v < n; v++) {
+                weights[T * k] = 12345;
+                variants[v](T, E, k, logits, &gate, experts, weights);
+                ck_assert_mem_eq(experts, experts_ref, T * k * sizeof(*experts));
+                ck_assert(error_of(weights, weights_ref, T * k) <= 1e-6);
+                ck_assert(weights[T * k] == 12345);
+            }
+        }
+    }
+}
+END_TEST
+
 /* Worked out by hand: logits 1, 0.95, 0.5, -3 and jitter 0.05. Within 0.1 of the best, by
  * (1 - l) / max(|l|, 1): 1 and 0.95 ((1 - -3) / 3 is not). Without the first: 0.95, and nothing else,
  * for (0.95 - 0.5) / 0.95 > 0.1: its weight is 1, so it comes first. */
@@ -703,6 +767,8 @@ Suite *moe_suite(void)
     tcase_add_test(tests, attention_survives_large_scores);
     tcase_add_loop_test(tests, gate_gives_known_answers, 0, (int)G_N_ELEMENTS(gate_cases));
     tcase_add_loop_test(tests, gate_chooses_groups, 0, (int)G_N_ELEMENTS(grouped_cases));
+    tcase_add_loop_test(tests, gate_is_the_same_for_all_instructions, 0,
+                        (int)G_N_ELEMENTS(gate_widths));
     tcase_add_loop_test(tests, gate_agrees_at_the_edges, 0, (int)G_N_ELEMENTS(gate_shapes));
     tcase_add_test(tests, sparsemixer_gives_known_answers);
     tcase_add_loop_test(tests, rope_keeps_position_zero_and_distances, 0, 2);
