@@ -1,7 +1,7 @@
 # timeline.gp - what every GPU does when: one row per GPU, one box per phase.
 #
-# Given: run (a run's folder), blocks ("0-3": the blocks of the first step to draw); the terminal is set, standard
-# output is the figure. Reads ranks.csv, columns 1 step, 2 layer, 3 phase, 4 rank, 5 start_s, 6 end_s. Communication
+# Given: run (a run's folder), blocks ("0-3": the blocks of the first step to draw; "": the first four that the run
+# has); the terminal is set, standard output is the figure. Reads ranks.csv, columns 1 step, 2 layer, 3 phase, 4 rank, 5 start_s, 6 end_s. Communication
 # includes waiting for other ranks. Fills as in step.gp.
 
 set datafile separator ","
@@ -13,13 +13,29 @@ array label[9] = ["attention", "router", "dispatch", "shared experts", "experts"
 array color[9] = ["#08306b", "#525252", "#e6550d", "#ffffff", "#9ecae1", "#fdd0a2", "#969696", "#f0f0f0", "#3182bd"]
 order(name) = sum [i = 1:9] (word(phases, i) eq name ? i : 0)
 
-dash = strstrt(blocks, "-")
-from = int(dash > 0 ? blocks[1:dash - 1] : blocks)
-to = int(dash > 0 ? blocks[dash + 1:*] : blocks)
+stats csv using 1 skip 1 nooutput
+steps = STATS_max + 1
 stats csv using 2 skip 1 nooutput
 blockless = STATS_max < 0 # a collective alone
+last = STATS_max
+dash = strstrt(blocks, "-")
+from = int(dash > 0 ? blocks[1:dash - 1] : blocks eq "" ? 0 : blocks)
+to = int(dash > 0 ? blocks[dash + 1:*] : blocks eq "" ? last : blocks)
+if (blocks eq "" && !blockless) {
+    # The next block after the ones found, up to four times.
+    to = -1
+    do for [i = 1:4] {
+        stats csv using ($2 > to ? $2 : last) skip 1 nooutput
+        to = STATS_min
+    }
+}
 wanted(step, layer) = step == 0 && (blockless || layer >= from && layer <= to)
 
+# What is drawn, which may be less than what was asked for.
+if (!blockless) {
+    stats csv using (wanted($1, $2) ? $2 : NaN) skip 1 nooutput
+    if (STATS_records > 0) { from = int(STATS_min); to = int(STATS_max) }
+}
 stats csv using 4 skip 1 nooutput
 ranks = STATS_max + 1
 stats csv using (wanted($1, $2) ? $5 * 1e6 : NaN) skip 1 nooutput
@@ -35,7 +51,8 @@ do for [i = 1:9] {
 
 set style fill solid 1.0 border rgb "black"
 set border 3 lw 0.7
-set xlabel blockless ? "time (µs)" : sprintf("time (µs), blocks %d to %d of the first step", from, to) offset 0, 0.4
+drawn = blockless ? "" : from == to ? sprintf(", block %d", from) : sprintf(", blocks %d to %d", from, to)
+set xlabel "time (µs)" . drawn . (steps > 1 ? " of the first step" : "") offset 0, 0.4
 set ylabel "GPU" offset 0.8
 set xrange [begin:end]
 set yrange [ranks - 0.5:-0.5]

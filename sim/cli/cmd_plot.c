@@ -78,9 +78,11 @@ static gboolean gnuplot(const Plot *plot, const char *figure, const char *termin
     if (found == NULL)
         return moe_fail(error, MOE_ERROR_FAILED,
                         "gnuplot is not installed; on Debian: apt-get install gnuplot-nox");
+    g_autofree char *blocks = plot->last_block < 0
+                                  ? g_strdup("")
+                                  : g_strdup_printf("%d-%d", plot->first_block, plot->last_block);
     g_autofree char *definitions =
-        g_strdup_printf("run='.'; blocks='%d-%d'; set terminal %s", MAX(plot->first_block, 0),
-                        plot->last_block >= 0 ? plot->last_block : 3, terminal);
+        g_strdup_printf("run='.'; blocks='%s'; set terminal %s", blocks, terminal);
     g_autofree char *script = g_strdup_printf("%s/plots/%s.gp", moe_data_dir(), figure);
     char *argv[] = {found, "-d", "-e", definitions, plot->script >= 0 ? "-" : script, NULL};
     Streams streams = {plot->script, out};
@@ -328,8 +330,8 @@ static gboolean run(MoeCli *cli, GError **error)
          "Of pdf, svg, png, with commas between (pdf,svg,png)", "LIST"},
         {"figure", 0, 0, G_OPTION_ARG_FILENAME, &figure_option,
          "Only step, load, timeline, traffic or links", "NAME"},
-        {"blocks", 0, 0, G_OPTION_ARG_FILENAME, &blocks_option, "Blocks of the timeline (0-3)",
-         "A-B"},
+        {"blocks", 0, 0, G_OPTION_ARG_FILENAME, &blocks_option,
+         "Blocks of the timeline (the first four)", "A-B"},
         {"nodes", 0, 0, G_OPTION_ARG_INT, &nodes,
          "Nodes of a topology whose file does not say how many (2)", "N"},
         {NULL},
