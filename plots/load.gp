@@ -38,6 +38,7 @@ set ylabel "block" offset 0.2
 set xrange [-0.5:experts - 0.5]
 set yrange [rows - 0.5:-0.5]
 set xtics out nomirror scale 0.5 offset 0, 0.3
+if (experts <= 10) { set xtics 0, 1 }
 set ytics out nomirror scale 0.5 ()
 every = rows > 20 ? 5 : rows > 10 ? 2 : 1
 do for [b = 1:|row|] {

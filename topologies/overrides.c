@@ -43,12 +43,14 @@ static gboolean unknown(const MoeTopology *topology, const MoeNode *node, const 
 
 static void apply(MoeLink *link, const Override *o)
 {
+    double bandwidth = link->bandwidth, latency = link->latency;
     if (!isnan(o->bandwidth))
         link->bandwidth = o->bandwidth;
     if (!isnan(o->share))
         link->bandwidth *= o->share;
     if (!isnan(o->latency))
         link->latency = o->latency;
+    link->slowed |= link->bandwidth < bandwidth || link->latency > latency;
     link->broken |= o->broken;
     link->differs = TRUE;
 }

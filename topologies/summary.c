@@ -284,18 +284,37 @@ static void place_ports(const MoeTopology *topology, Place *places)
     }
 }
 
-static void add_line(const Place *places, guint32 from, guint32 to, double bandwidth,
-                     gboolean broken, MoeFabric fabric, GString *links)
+/* What topology.gp tells apart. */
+enum { PART_GPU, PART_NIC, PART_SWITCH, PART_PORT };
+enum { STATE_NORMAL, STATE_SLOWED, STATE_BROKEN };
+
+static void add_vertices(const MoeTopology *topology, const Place *places, GString *vertices)
+{
+    guint n = topology->vertices->len;
+    g_autofree int *parts = g_new(int, n + 1);
+    for (guint v = 0; v < n; v++) {
+        int level = g_array_index(topology->vertices, MoeVertex, v).level;
+        parts[v] = level == 0 ? PART_GPU : level == 1 ? PART_NIC : PART_SWITCH;
+    }
+    for (gint64 gpu = 0; gpu < topology->n_gpus; gpu++)
+        if (pcie_port(topology, gpu) != gpu)
+            parts[pcie_port(topology, gpu)] = PART_PORT;
+    g_string_append(vertices, "x,y,part\n");
+    for (guint v = 0; v < n; v++)
+        g_string_append_printf(vertices, "%.6g,%.6g,%d\n", places[v].x, places[v].y, parts[v]);
+}
+
+static void add_line(const Place *places, guint32 from, guint32 to, double bandwidth, int state,
+                     MoeFabric fabric, GString *links)
 {
     Place a = places[from], b = places[to];
     g_string_append_printf(links, "%.6g,%.6g,%.6g,%.6g,%.6g,%d,%d\n", a.x, a.y, b.x - a.x,
-                           b.y - a.y, bandwidth, broken ? 1 : 0, (int)fabric);
+                           b.y - a.y, bandwidth, state, (int)fabric);
 }
 
 void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *links)
 {
-    guint n = topology->vertices->len;
-    g_autofree Place *places = g_new0(Place, n + 1);
+    g_autofree Place *places = g_new0(Place, topology->vertices->len + 1);
     gboolean grid = topology->n_nics > 0 && (topology->scale_out == &moe_scale_out_torus ||
                                              topology->scale_out == &moe_scale_out_mesh);
     place_rows(topology, places);
@@ -306,23 +325,19 @@ void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *
         place_inner(topology, level, grid ? 0.15 : 1, places);
     if (topology->n_nics > 0)
         place_ports(topology, places);
-    g_string_append(vertices, "x,y,level\n");
-    for (guint v = 0; v < n; v++) {
-        const MoeVertex *vertex = &g_array_index(topology->vertices, MoeVertex, v);
-        g_string_append_printf(vertices, "%.6g,%.6g,%d\n", places[v].x, places[v].y, vertex->level);
-    }
-    g_string_append(links, "x,y,dx,dy,bandwidth,broken,fabric\n");
+    add_vertices(topology, places, vertices);
+    g_string_append(links, "x,y,dx,dy,bandwidth,state,fabric\n");
     for (guint32 l = 0; l < topology->links->len; l++) {
         const MoeLink *link = moe_topology_link(topology, l);
-        /* Both directions are one line unless one is broken. */
-        if (link->from < link->to || link->broken)
-            add_line(places, link->from, link->to, link->bandwidth, link->broken, link->fabric,
-                     links);
+        int state = link->broken ? STATE_BROKEN : link->slowed ? STATE_SLOWED : STATE_NORMAL;
+        /* Both directions are one line unless the file changed one. */
+        if (link->from < link->to || state != STATE_NORMAL)
+            add_line(places, link->from, link->to, link->bandwidth, state, link->fabric, links);
     }
     for (gint64 gpu = 0; gpu < topology->n_gpus && topology->n_nics > 0; gpu++) {
         gint64 nic = moe_topology_nic(topology, gpu);
         if (nic >= 0)
             add_line(places, pcie_port(topology, gpu), moe_topology_nic_vertex(topology, nic), 0,
-                     FALSE, MOE_FABRIC_SCALE_OUT, links);
+                     STATE_NORMAL, MOE_FABRIC_SCALE_OUT, links);
     }
 }

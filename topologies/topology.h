@@ -28,6 +28,7 @@ typedef struct {
     guint32 from, to; /* vertices */
     gboolean broken;  /* carries nothing: no route crosses it */
     gboolean differs; /* the file's "links" changed it */
+    gboolean slowed;  /* they left it less bandwidth or gave it more latency */
 } MoeLink;
 
 /* An end of links: GPU g is vertex g, NIC n is vertex n_gpus + n, switches follow. */
