@@ -162,6 +162,7 @@ START_TEST(steps_equal_one_pass)
     assert_same(&stepped, &forced);
     decisions_clear(&forced);
     decisions_clear(&stepped);
+    g_clear_pointer(&session, moe_session_free);
     close_model();
 }
 END_TEST
@@ -254,6 +255,7 @@ START_TEST(long_rope_turns)
                      3 * f.K * sizeof(guint16));
     decisions_clear(&d);
     decisions_clear(&forced);
+    g_clear_pointer(&session, moe_session_free);
     close_model();
 }
 END_TEST
@@ -315,6 +317,7 @@ START_TEST(ends_at_a_stop_and_when_told)
     assert_error(&error, MOE_ERROR_INPUT, "71 tokens are more than the 70 that there is room for");
     ck_assert(moe_session_new(f.model, f.weights, 513, &error) == NULL);
     assert_error(&error, MOE_ERROR_INPUT, "513 tokens are more than olmoe's context of 512");
+    g_clear_pointer(&session, moe_session_free);
     close_model();
 }
 END_TEST
