@@ -24,6 +24,15 @@ static const struct {
     {"linear", "2048 x 1024 x 1024, f32", {.T = 2048, .N = 1024, .H = 1024}},
     {"linear", "4096 x 2048 x 2048, bf16", {.T = 4096, .N = 2048, .H = 2048, .dtype = MOE_BF16}},
     {"linear", "4096 x 2048 x 2048, q8_0", {.T = 4096, .N = 2048, .H = 2048, .dtype = MOE_Q8_0}},
+    {"linear, bf16",
+     "2048 x 1024 x 1024, f32",
+     {.T = 2048, .N = 1024, .H = 1024, .precision = MOE_PRECISION_BF16}},
+    {"linear, bf16",
+     "4096 x 2048 x 2048, bf16",
+     {.T = 4096, .N = 2048, .H = 2048, .dtype = MOE_BF16, .precision = MOE_PRECISION_BF16}},
+    {"linear, bf16",
+     "4096 x 2048 x 2048, q8_0",
+     {.T = 4096, .N = 2048, .H = 2048, .dtype = MOE_Q8_0, .precision = MOE_PRECISION_BF16}},
     {"attention", "2048 tokens, 16 heads of 64", {.T = 2048, .N = 1, .Q = 16, .G = 16, .D = 64}},
     {"attention",
      "4096 tokens in 2, 16 heads of 128",
@@ -42,6 +51,15 @@ static const struct {
     {"experts",
      "8192 tokens x 8, 64 of 128 x 32, bf16",
      {.T = 8192, .E = 64, .K = 8, .H = 128, .F = 32, .dtype = MOE_BF16}},
+    {"experts, bf16",
+     "2048 tokens x 8, 64 of 2048 x 1024, bf16",
+     {.T = 2048,
+      .E = 64,
+      .K = 8,
+      .H = 2048,
+      .F = 1024,
+      .dtype = MOE_BF16,
+      .precision = MOE_PRECISION_BF16}},
     {"combine", "4096 tokens x 8 of 2048", {.T = 4096, .E = 64, .K = 8, .H = 2048}},
 };
 
@@ -100,11 +118,11 @@ static void bench(size_t i, const Roof *roof, FILE *csv)
     double bytes = call.kernel->bytes(&benches[i].shape) / seconds;
     const char *bound = flop / roof->flop_s > bytes / roof->bytes_s ? "sgemm" : "memory";
     double share = fmax(flop / roof->flop_s, bytes / roof->bytes_s);
-    printf("%-10s %-42s %10.3f %9.2f %7.2f %-6s %5.0f%%\n", benches[i].kernel, benches[i].what,
+    printf("%-13s %-42s %10.3f %9.2f %7.2f %-6s %5.0f%%\n", benches[i].kernel, benches[i].what,
            seconds * 1e3, flop * 1e-9, bytes * 1e-9, bound, share * 100);
     fflush(stdout);
     if (csv != NULL)
-        fprintf(csv, "%s,\"%s\",%.6g,%.4g,%.4g,%s,%.3f\n", benches[i].kernel, benches[i].what,
+        fprintf(csv, "\"%s\",\"%s\",%.6g,%.4g,%.4g,%s,%.3f\n", benches[i].kernel, benches[i].what,
                 seconds, flop * 1e-9, bytes * 1e-9, bound, share);
     moe_case_free(call.c);
 }
@@ -130,7 +148,7 @@ int main(int argc, char **argv)
         argv += 2;
     }
     Roof roof = measure_roof();
-    printf("%-10s %-42s %10s %9s %7s %-6s %6s\n", "kernel", "shape", "ms", "GFLOP/s", "GB/s",
+    printf("%-13s %-42s %10s %9s %7s %-6s %6s\n", "kernel", "shape", "ms", "GFLOP/s", "GB/s",
            "roof", "share");
     if (csv != NULL)
         fprintf(csv, "kernel,shape,seconds,gflop_s,gbyte_s,roof,roof_share\n");

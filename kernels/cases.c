@@ -18,7 +18,7 @@ enum { THETA = 10000 };
 static MoeMatrix matrix(MoeCase *c, void *data, size_t rows, size_t cols)
 {
     moe_case_store(&c->shape.seed, c->shape.dtype, rows, cols, data);
-    return (MoeMatrix){data, c->shape.dtype, rows, cols};
+    return (MoeMatrix){data, c->shape.dtype, rows, cols, .precision = c->shape.precision};
 }
 
 static MoeDtype draw_dtype(uint64_t *state)
@@ -144,6 +144,12 @@ static void draw_linear(uint64_t *state, MoeCaseShape *s)
     s->N = moe_case_between(state, 1, 300);
     s->H = moe_case_between(state, 1, 300);
     s->dtype = draw_dtype(state);
+}
+
+static void draw_linear_bf16(uint64_t *state, MoeCaseShape *s)
+{
+    draw_linear(state, s);
+    s->precision = MOE_PRECISION_BF16;
 }
 
 static void inputs_linear(MoeCase *c)
@@ -379,6 +385,12 @@ static void draw_ffn(uint64_t *state, MoeCaseShape *s)
     s->G = moe_case_between(state, 0, 5); /* SwiGLU; gpt-oss's with biases; others of act_of() */
 }
 
+static void draw_ffn_bf16(uint64_t *state, MoeCaseShape *s)
+{
+    draw_ffn(state, s);
+    s->precision = MOE_PRECISION_BF16;
+}
+
 static MoeActivation act_of(const MoeCaseShape *s)
 {
     return s->G < 2    ? MOE_ACT_SILU
@@ -453,6 +465,8 @@ static const MoeKernel kernels[] = {
      ref_linear, flop_linear, bytes_linear},
     {"linear, whole numbers", 0, "every sum is exact in float", draw_linear, inputs_linear_whole,
      run_linear, ref_linear, flop_linear, bytes_linear},
+    {"linear, bf16", 2e-6, "operands rounded alike; float sums of up to 300 products",
+     draw_linear_bf16, inputs_linear, run_linear, ref_linear, flop_linear, bytes_linear},
     {"attention", 5e-6, "exponentials within 2 ulp, float sums of up to 400 terms", draw_attention,
      inputs_attention, run_attention, ref_attention, flop_attention, bytes_attention},
     {"attention, windows and sinks", 5e-6, "as above", draw_attention_window, inputs_attention,
@@ -474,6 +488,8 @@ static const MoeKernel kernels[] = {
      no_flop, bytes_permute},
     {"experts", 3e-5, "float sums of up to 100 products, twice; a limit keeps little of large ones",
      draw_ffn, inputs_ffn, run_ffn, ref_ffn, flop_ffn, bytes_ffn},
+    {"experts, bf16", 2e-2, "2^-7 where a hidden value rounds to the other neighbour",
+     draw_ffn_bf16, inputs_ffn, run_ffn, ref_ffn, flop_ffn, bytes_ffn},
     {"combine", 1e-6, "float sums of up to 9 products", draw_permute, inputs_combine, run_combine,
      ref_combine, flop_combine, bytes_combine},
 };

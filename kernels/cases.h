@@ -12,6 +12,7 @@
 typedef struct {
     size_t T, E, K, H, F, Q, G, D, N;
     MoeDtype dtype;
+    MoePrecision precision;
     uint64_t seed; /* of the inputs */
 } MoeCaseShape;
 

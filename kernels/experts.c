@@ -113,8 +113,9 @@ void moe_experts_swiglu(size_t E, size_t H, size_t F, const MoeExpert *experts,
     Rows *parts = cut_rows(E, offsets, &n);
     size_t up_width = moe_tile_rows(H, F, n), down_width = moe_tile_rows(F, H, n);
     size_t n_up = (F + up_width - 1) / up_width, n_down = (H + down_width - 1) / down_width;
-    size_t up_floats = moe_product_floats(MOST_ROWS, up_width, H);
-    size_t down_floats = moe_product_floats(MOST_ROWS, down_width, F);
+    const MoePrecision precision = E > 0 ? experts[0].gate.precision : MOE_PRECISION_F32;
+    size_t up_floats = moe_product_floats(precision, MOST_ROWS, up_width, H);
+    size_t down_floats = moe_product_floats(precision, MOST_ROWS, down_width, F);
     moe_blas_single();
 #pragma omp parallel
     {
@@ -168,37 +169,62 @@ static double at_ref(const float *bias, size_t i)
     return bias != NULL ? (double)bias[i] : 0;
 }
 
-void moe_experts_swiglu_ref(size_t E, size_t H, size_t F, const MoeExpert *experts,
-                            const uint32_t *offsets, const float *rows, float *rows_out)
+/* The matrix as products take it. */
+static float *operand_ref(const MoeMatrix *m)
 {
-    float *gate = moe_scratch(F * H * sizeof(float)), *up = moe_scratch(F * H * sizeof(float));
-    float *down = moe_scratch(H * F * sizeof(float));
-    double *hidden = moe_scratch(F * sizeof(double));
-    for (size_t e = 0; e < E; e++) {
-        moe_matrix_ref(&experts[e].gate, gate);
-        memset(up, 0, F * H * sizeof(float));
-        if (experts[e].up.data != NULL)
-            moe_matrix_ref(&experts[e].up, up);
-        moe_matrix_ref(&experts[e].down, down);
-        for (size_t p = offsets[e]; p < offsets[e + 1]; p++) {
-            for (size_t f = 0; f < F; f++) {
-                double a = at_ref(experts[e].gate_bias, f), b = at_ref(experts[e].up_bias, f);
-                for (size_t h = 0; h < H; h++) {
-                    a += (double)gate[f * H + h] * rows[p * H + h];
-                    b += (double)up[f * H + h] * rows[p * H + h];
-                }
-                hidden[f] = act_ref(&experts[e], a, b);
-            }
-            for (size_t h = 0; h < H; h++) {
-                double sum = at_ref(experts[e].down_bias, h);
-                for (size_t f = 0; f < F; f++)
-                    sum += down[h * F + f] * hidden[f];
-                rows_out[p * H + h] = (float)sum;
-            }
-        }
+    float *wide = moe_scratch(m->rows * m->cols * sizeof(float));
+    moe_matrix_ref(m, wide);
+    moe_round_ref(m->precision, m->rows * m->cols, wide, wide);
+    return wide;
+}
+
+static double sum_ref(size_t n, const float *a, const double *b)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+static void vectors_ref(MoePrecision precision, size_t n, double *x)
+{
+    for (size_t i = 0; precision == MOE_PRECISION_BF16 && i < n; i++) {
+        float value = (float)x[i];
+        moe_round_ref(precision, 1, &value, &value);
+        x[i] = value;
+    }
+}
+
+/* [F, H] gate and up, [H, F] down; @row [H] and @hidden [F] are scratch. */
+static void expert_ref(const MoeExpert *expert, size_t H, size_t F, size_t rows, const float *x,
+                       float *out, double *row, double *hidden)
+{
+    float *gate = operand_ref(&expert->gate), *down = operand_ref(&expert->down);
+    float *up = expert->up.data != NULL ? operand_ref(&expert->up) : NULL;
+    for (size_t p = 0; p < rows; p++, x += H, out += H) {
+        for (size_t h = 0; h < H; h++)
+            row[h] = x[h];
+        vectors_ref(expert->gate.precision, H, row);
+        for (size_t f = 0; f < F; f++)
+            hidden[f] = act_ref(
+                expert, at_ref(expert->gate_bias, f) + sum_ref(H, gate + f * H, row),
+                at_ref(expert->up_bias, f) + (up != NULL ? sum_ref(H, up + f * H, row) : 0));
+        vectors_ref(expert->down.precision, F, hidden);
+        for (size_t h = 0; h < H; h++)
+            out[h] = (float)(at_ref(expert->down_bias, h) + sum_ref(F, down + h * F, hidden));
     }
     free(gate);
     free(up);
     free(down);
+}
+
+void moe_experts_swiglu_ref(size_t E, size_t H, size_t F, const MoeExpert *experts,
+                            const uint32_t *offsets, const float *rows, float *rows_out)
+{
+    double *row = moe_scratch(H * sizeof(double)), *hidden = moe_scratch(F * sizeof(double));
+    for (size_t e = 0; e < E; e++)
+        expert_ref(&experts[e], H, F, offsets[e + 1] - offsets[e], rows + offsets[e] * H,
+                   rows_out + offsets[e] * H, row, hidden);
+    free(row);
     free(hidden);
 }

@@ -58,23 +58,19 @@ static void linear_few(size_t T, const float *restrict x, const MoeMatrix *w, bo
     }
 }
 
-static void linear(size_t T, const float *restrict x, const MoeMatrix *w, bool add,
-                   float *restrict y)
+static void linear_many(size_t T, const float *restrict x, const MoeMatrix *w, bool add,
+                        float *restrict y)
 {
     size_t N = w->rows, cols = w->cols;
-    if (T <= FEW_TOKENS) {
-        linear_few(T, x, w, add, y);
-        return;
-    }
     size_t most = round_up(T / ENOUGH_TILES, LEAST_ROWS);
     most = most < LEAST_TOKENS ? LEAST_TOKENS : most > MOST_TOKENS ? MOST_TOKENS : most;
     size_t n_tokens = (T + most - 1) / most, width = moe_tile_rows(cols, N, n_tokens);
     size_t n_width = (N + width - 1) / width;
     moe_blas_single();
-#pragma omp parallel
+#pragma omp parallel if (T > FEW_TOKENS || N * cols > (1 << 15))
     {
-        float *scratch =
-            moe_scratch(moe_product_floats(T < most ? T : most, width, cols) * sizeof(float));
+        float *scratch = moe_scratch(
+            moe_product_floats(w->precision, T < most ? T : most, width, cols) * sizeof(float));
 #pragma omp for schedule(dynamic)
         for (size_t tile = 0; tile < n_width * n_tokens; tile++) {
             size_t n = tile % n_width * width, t = tile / n_width * most;
@@ -83,6 +79,16 @@ static void linear(size_t T, const float *restrict x, const MoeMatrix *w, bool a
         }
         free(scratch);
     }
+}
+
+static void linear(size_t T, const float *restrict x, const MoeMatrix *w, bool add,
+                   float *restrict y)
+{
+    /* A last bit that depends on T may become one of bf16. */
+    if (T <= FEW_TOKENS && w->precision == MOE_PRECISION_F32)
+        linear_few(T, x, w, add, y);
+    else
+        linear_many(T, x, w, add, y);
 }
 
 void moe_linear(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y)
@@ -95,18 +101,27 @@ void moe_linear_add(size_t T, const float *restrict x, const MoeMatrix *w, float
     linear(T, x, w, true, y);
 }
 
+void moe_linear_steady(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y)
+{
+    linear_many(T, x, w, false, y);
+}
+
 void moe_linear_ref(size_t T, const float *x, const MoeMatrix *w, float *y)
 {
     float *wide = moe_scratch(w->rows * w->cols * sizeof(float));
+    float *vectors = moe_scratch(T * w->cols * sizeof(float));
     moe_matrix_ref(w, wide);
+    moe_round_ref(w->precision, w->rows * w->cols, wide, wide);
+    moe_round_ref(w->precision, T * w->cols, x, vectors);
     for (size_t n = 0; n < w->rows; n++) {
         const float *row = wide + n * w->cols;
         for (size_t t = 0; t < T; t++) {
             double sum = 0;
             for (size_t i = 0; i < w->cols; i++)
-                sum += (double)x[t * w->cols + i] * row[i];
+                sum += (double)vectors[t * w->cols + i] * row[i];
             y[t * w->rows + n] = (float)sum;
         }
     }
     free(wide);
+    free(vectors);
 }

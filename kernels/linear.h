@@ -9,12 +9,16 @@
 
 #include "kernels/matrix.h"
 
-/* y[t] = w x[t]: y [T, N], x [T, w->cols], w [N, w->cols] stored in any type.
- * Work: 2*T*N*cols FLOP. */
+/* y[t] = w x[t] in the precision of @w: y [T, N], x [T, w->cols], w [N, w->cols] stored in any type.
+ * Work: 2*T*N*cols FLOP. In bf16 y[t] does not depend on T, but in a CBLAS library's hands (product.h). */
 void moe_linear(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y);
 
 /* y[t] += w x[t], otherwise the same. */
 void moe_linear_add(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y);
+
+/* The same, where y[t] does not depend on T in floats either: some time more for few tokens. For
+ * routers, whose margins may be small. */
+void moe_linear_steady(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y);
 
 /* The same in double precision; the oracle. */
 void moe_linear_ref(size_t T, const float *x, const MoeMatrix *w, float *y);

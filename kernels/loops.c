@@ -25,6 +25,19 @@ float MOE_VARIANT(moe_dot)(const float *a, const float *b, size_t n)
     return sum;
 }
 
+void MOE_VARIANT(moe_round_bf16)(size_t count, const float *from, float *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, from + i, sizeof(bits));
+        const uint32_t exponent = bits & 0x7F800000, half = 0x7FFF + (bits >> 16 & 1);
+        uint32_t rounded = bits + (exponent < 0x7F800000 ? half : 0);
+        rounded |= (bits & 0x7FFFFFFF) > 0x7F800000 ? 0x400000 : 0; /* a NaN stays one */
+        rounded &= exponent > 0 ? 0xFFFF0000 : 0x80000000;
+        memcpy(out + i, &rounded, sizeof(rounded));
+    }
+}
+
 void MOE_VARIANT(moe_silu_times)(size_t rows, size_t n, const float *a, const float *b, float *out,
                                  size_t stride)
 {

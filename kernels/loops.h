@@ -25,6 +25,9 @@
 /* The sum of @n products, in lanes of a fixed order. */
 MOE_BOTH(float, moe_dot, const float *a, const float *b, size_t n);
 
+/* moe_round() to bf16. */
+MOE_BOTH(void, moe_round_bf16, size_t count, const float *from, float *out);
+
 /* moe_gate() for few rows, by one thread: of logits alone, and with bias or groups, when the choice
  * is among changed scores; @scratch: [2 E + groups]. */
 MOE_BOTH(void, moe_gate_plain, size_t T, size_t E, size_t K, const float *logits,

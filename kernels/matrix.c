@@ -3,6 +3,7 @@
 #include "kernels/matrix.h"
 
 #include "kernels/decode.h"
+#include "kernels/loops.h"
 #include "kernels/simd.h"
 
 #include <stdio.h>
@@ -196,6 +197,22 @@ const float *moe_matrix_rows(const MoeMatrix *m, size_t row, size_t n, float *sc
                        scratch + r * m->cols);
     }
     return scratch;
+}
+
+const void *moe_matrix_bf16(const MoeMatrix *m, size_t row)
+{
+    if (m->dtype != MOE_BF16 || m->transposed || m->scales.data != NULL)
+        return NULL;
+    return (const char *)m->data + (m->first_row + row * step_of(m)) * stride_of(m) +
+           m->first_col * sizeof(uint16_t);
+}
+
+void moe_round(MoePrecision precision, size_t count, const float *from, float *out)
+{
+    if (precision == MOE_PRECISION_BF16)
+        MOE_BEST(moe_round_bf16)(count, from, out);
+    else
+        memmove(out, from, count * sizeof(float));
 }
 
 /* --- what is not finite ---------------------------------------------------------------------- */

@@ -56,6 +56,14 @@ typedef struct {
     size_t rows, cols, stride;
 } MoeScales;
 
+/* How products with a matrix are computed. */
+typedef enum {
+    MOE_PRECISION_F32,  /* of what is stored and of vectors as they are */
+    MOE_PRECISION_BF16, /* both rounded to bf16, to nearest, ties to even, subnormals to zero; the
+                           products, which are exact then, summed as floats. What servers do that run a
+                           model in bfloat16, and the processors' own instructions for it. */
+} MoePrecision;
+
 /* A view [rows, cols] of a stored matrix; @data, its first element, is borrowed. Element [r, c] of
  * the view is [i, j] = [first_row + r * row_step, first_col + c] of the matrix, stored at [i, j],
  * or, when @transposed, at [j, i]. {data, dtype, rows, cols} is a whole matrix without gaps. */
@@ -68,6 +76,7 @@ typedef struct {
     size_t row_step;             /* 0 means 1 */
     bool transposed;
     MoeScales scales;
+    MoePrecision precision; /* of products (linear.h, experts.h); all else gives what is stored */
 } MoeMatrix;
 
 /* Rows @row, @row + @step ... (@rows of them) and columns [@col, @col + @cols) of @m. */
@@ -98,6 +107,14 @@ size_t moe_matrix_find_nonfinite(const MoeMatrix *m);
 /* The rows [row, row + n) of @m as floats, without gaps: a pointer into @m when it is stored so,
  * else @scratch ([n, cols]), filled. */
 const float *moe_matrix_rows(const MoeMatrix *m, size_t row, size_t n, float *scratch);
+
+/* Row @row of @m where it is stored, when its elements are bf16 that follow each other; else NULL. */
+const void *moe_matrix_bf16(const MoeMatrix *m, size_t row);
+
+/* out = @count floats as products of @precision take them, in place too. Rounded to bf16, the largest
+ * become infinities. And one after the other in double precision; the oracle. */
+void moe_round(MoePrecision precision, size_t count, const float *from, float *out);
+void moe_round_ref(MoePrecision precision, size_t count, const float *from, float *out);
 
 /* All of @m as floats [rows, cols], element by element by moe_widen_ref(); the oracle. */
 void moe_matrix_ref(const MoeMatrix *m, float *out);

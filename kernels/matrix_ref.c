@@ -169,6 +169,21 @@ void moe_widen_ref(MoeDtype dtype, const void *from, size_t count, float *out)
         out[i] = (float)element(dtype, from, i);
 }
 
+static float round_bf16(float x)
+{
+    if (!isnormal(x))
+        return isnan(x) || isinf(x) ? x : copysignf(0, x);
+    int exponent;
+    const double part = frexp((double)x, &exponent); /* 8 bits of it are kept */
+    return (float)ldexp(nearbyint(ldexp(part, 8)), exponent - 8);
+}
+
+void moe_round_ref(MoePrecision precision, size_t count, const float *from, float *out)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = precision == MOE_PRECISION_BF16 ? round_bf16(from[i]) : from[i];
+}
+
 void moe_matrix_ref(const MoeMatrix *m, float *out)
 {
     const MoeScales *s = &m->scales;

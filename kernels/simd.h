@@ -41,6 +41,16 @@ MOE_INLINE bool moe_has_avx512(void)
 #endif
 }
 
+/* And the code for its products of bf16. */
+MOE_INLINE bool moe_has_avx512_bf16(void)
+{
+#if defined(HAVE_AVX512_BF16_OBJECTS) && defined(__x86_64__)
+    return __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 enum { MOE_LANES = 8 };
 typedef float MoeV8 __attribute__((vector_size(32)));
 typedef int32_t MoeI8 __attribute__((vector_size(32)));

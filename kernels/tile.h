@@ -2,7 +2,8 @@
  *
  * Layer: kernels. Rows of two matrices meet over their columns: up to TILE_ROWS rows of the one, a
  * broadcast float each, with a panel of TILE_WIDTH rows of the other, packed so that a column of it is
- * two vectors. 12 x 2 vectors of sums, two of the panel and one broadcast fill the registers.
+ * two vectors. 12 x 2 vectors of sums, two of the panel and one broadcast fill the registers. In a source
+ * that defines TILE_PAIRS, what is called a float is a pair of bf16 side by side.
  */
 #ifndef MOE_KERNELS_TILE_H
 #define MOE_KERNELS_TILE_H
@@ -75,6 +76,16 @@ MOE_INLINE void tile_pack_panel(size_t n, size_t k, const float *w, size_t strid
     }
 }
 
+/* sum + a b, of both of a pair. */
+MOE_INLINE __m512 tile_multiply_add(__m512 a, __m512 b, __m512 sum)
+{
+#if defined(TILE_PAIRS)
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+#else
+    return _mm512_fmadd_ps(a, b, sum);
+#endif
+}
+
 /* @height (a constant) rows, their floats @x_row and columns @x_col apart, times a panel; @rows and @n
  * of the sums are wanted. */
 MOE_INLINE void tile_meet(size_t height, size_t k, const float *x, size_t x_row, size_t x_col,
@@ -89,8 +100,8 @@ MOE_INLINE void tile_meet(size_t height, size_t k, const float *x, size_t x_row,
 #pragma GCC unroll 12
         for (size_t r = 0; r < height; r++) {
             const __m512 from_x = _mm512_set1_ps(x[r * x_row]);
-            sums[r][0] = _mm512_fmadd_ps(from_x, first, sums[r][0]);
-            sums[r][1] = _mm512_fmadd_ps(from_x, second, sums[r][1]);
+            sums[r][0] = tile_multiply_add(from_x, first, sums[r][0]);
+            sums[r][1] = tile_multiply_add(from_x, second, sums[r][1]);
         }
     }
     const uint32_t wanted = n < TILE_WIDTH ? (1U << n) - 1 : ~0U;

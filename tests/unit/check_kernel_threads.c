@@ -87,6 +87,14 @@ static size_t run_linear_bf16(Arrays *a)
     return run_linear(a, MOE_BF16);
 }
 
+static size_t run_linear_in_bf16(Arrays *a)
+{
+    MoeMatrix w = matrix(a, MOE_F32);
+    w.precision = MOE_PRECISION_BF16;
+    moe_linear(T, a->x, &w, a->out);
+    return T * N;
+}
+
 static size_t run_linear_add(Arrays *a)
 {
     const MoeMatrix w = matrix(a, MOE_BF16);
@@ -131,12 +139,12 @@ static size_t run_combine(Arrays *a)
     return T * H;
 }
 
-static size_t run_experts(Arrays *a, MoeDtype dtype)
+static size_t run_experts(Arrays *a, MoeDtype dtype, MoePrecision precision)
 {
     for (size_t e = 0; e < E; e++) {
-        const MoeMatrix up = {dtype == MOE_F32 ? (const void *)(a->y + e) : a->stored + e, dtype, F,
-                              H};
-        const MoeMatrix down = {up.data, dtype, H, F};
+        const void *data = dtype == MOE_F32 ? (const void *)(a->y + e) : a->stored + e;
+        const MoeMatrix up = {data, dtype, F, H, .precision = precision};
+        const MoeMatrix down = {data, dtype, H, F, .precision = precision};
         a->ffn[e] = (MoeExpert){up, up, down};
     }
     moe_experts_swiglu(E, H, F, a->ffn, a->offsets, a->x, a->scratch, a->out);
@@ -145,17 +153,21 @@ static size_t run_experts(Arrays *a, MoeDtype dtype)
 
 static size_t run_experts_f32(Arrays *a)
 {
-    return run_experts(a, MOE_F32);
+    return run_experts(a, MOE_F32, MOE_PRECISION_F32);
 }
 
 static size_t run_experts_f16(Arrays *a)
 {
-    return run_experts(a, MOE_F16);
+    return run_experts(a, MOE_F16, MOE_PRECISION_F32);
 }
 
 static size_t run_experts_bf16(Arrays *a)
 {
-    return run_experts(a, MOE_BF16);
+    return run_experts(a, MOE_BF16, MOE_PRECISION_F32);
+}
+static size_t run_experts_in_bf16(Arrays *a)
+{
+    return run_experts(a, MOE_BF16, MOE_PRECISION_BF16);
 }
 
 /* Each writes as many 4-byte words to a->out as it returns. */
@@ -170,6 +182,7 @@ static const struct {
     {"linear, f32", run_linear_f32},
     {"linear, f16", run_linear_f16},
     {"linear, bf16", run_linear_bf16},
+    {"linear, in bf16", run_linear_in_bf16},
     {"linear, adding", run_linear_add},
     {"attention", run_attention},
     {"gate", run_gate},
@@ -179,6 +192,7 @@ static const struct {
     {"experts, f32", run_experts_f32},
     {"experts, f16", run_experts_f16},
     {"experts, bf16", run_experts_bf16},
+    {"experts, in bf16", run_experts_in_bf16},
 };
 
 static void fill(Arrays *a)

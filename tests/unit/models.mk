@@ -14,6 +14,10 @@ unit_programs += tests/unit/check_matrix
 tests_unit_check_matrix_CFLAGS = $(unit_cflags)
 tests_unit_check_matrix_LDADD = $(unit_ldadd)
 
+unit_programs += tests/unit/check_bf16
+tests_unit_check_bf16_CFLAGS = $(unit_cflags)
+tests_unit_check_bf16_LDADD = $(unit_ldadd)
+
 unit_programs += tests/unit/check_quant
 tests_unit_check_quant_CFLAGS = $(unit_cflags)
 tests_unit_check_quant_LDADD = $(unit_ldadd)
