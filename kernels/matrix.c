@@ -32,6 +32,11 @@ const char *moe_dtype_name(MoeDtype dtype)
     return dtypes[dtype].name;
 }
 
+const char *moe_precision_name(MoePrecision precision)
+{
+    return precision == MOE_PRECISION_BF16 ? "bf16" : "f32";
+}
+
 size_t moe_dtype_block(MoeDtype dtype)
 {
     return dtypes[dtype].block;

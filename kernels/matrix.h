@@ -64,6 +64,10 @@ typedef enum {
                            model in bfloat16, and the processors' own instructions for it. */
 } MoePrecision;
 
+/* "f32", "bf16". */
+enum { MOE_PRECISION_COUNT = MOE_PRECISION_BF16 + 1 };
+const char *moe_precision_name(MoePrecision precision);
+
 /* A view [rows, cols] of a stored matrix; @data, its first element, is borrowed. Element [r, c] of
  * the view is [i, j] = [first_row + r * row_step, first_col + c] of the matrix, stored at [i, j],
  * or, when @transposed, at [j, i]. {data, dtype, rows, cols} is a whole matrix without gaps. */

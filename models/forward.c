@@ -85,6 +85,35 @@ static gboolean bind(MoeRun *run, GError **error)
     return moe_weights_check_used(run->weights, run->model->family->ignored_tensors, error);
 }
 
+static void set_ffn_precision(MoeExpert *ffn, MoePrecision precision)
+{
+    ffn->gate.precision = ffn->up.precision = ffn->down.precision = precision;
+}
+
+static void set_attention_precision(MoeAttention *a, MoePrecision precision)
+{
+    a->q_a.precision = a->q.precision = a->k.precision = a->v.precision = precision;
+    a->o.precision = precision;
+}
+
+/* Of all but the routers. */
+static void set_precision(MoeRun *run, MoePrecision precision)
+{
+    gsize n = (gsize)(run->shape->num_experts - run->shape->identity_experts);
+    run->ends.head.precision = precision;
+    for (int l = 0; l < run->shape->num_hidden_layers; l++) {
+        MoeBlock *block = &run->blocks[l];
+        for (int p = 0; p < block->n_parts; p++) {
+            set_attention_precision(&block->parts[p].attention, precision);
+            set_attention_precision(&block->parts[p].cross, precision);
+            set_ffn_precision(&block->parts[p].dense, precision);
+        }
+        for (gsize e = 0; block->experts != NULL && e < n; e++)
+            set_ffn_precision(&block->experts[e], precision);
+        set_ffn_precision(&block->shared, precision);
+    }
+}
+
 /* Part by part: the matrix may be larger than the window of weights. */
 static gboolean check_matrix(MoeRun *run, const MoeMatrix *matrix, GError **error)
 {
@@ -470,13 +499,14 @@ static gboolean run_head(MoeRun *run, GError **error)
     return good;
 }
 
-gboolean moe_run_open(MoeRun *run, const MoeModel *model, MoeWeights *weights, gsize positions,
-                      GError **error)
+gboolean moe_run_open(MoeRun *run, const MoeModel *model, MoeWeights *weights,
+                      MoePrecision precision, gsize positions, GError **error)
 {
     *run = (MoeRun){
         .model = model, .weights = weights, .shape = &model->shape, .config = model->config};
     if (!bind(run, error))
         return FALSE;
+    set_precision(run, precision);
     fill_tables(run, positions);
     fill_relative(run);
     return TRUE;
@@ -529,7 +559,7 @@ gboolean moe_forward(const MoeForward *job, GError **error)
     for (gsize s = 0; s < job->n_sequences; s++)
         longest = MAX(longest, job->offsets[s + 1] - job->offsets[s]);
     MoeRun run;
-    gboolean good = moe_run_open(&run, job->model, job->weights, longest, error) &&
+    gboolean good = moe_run_open(&run, job->model, job->weights, job->precision, longest, error) &&
                     moe_run_batch(&run, job, error);
     moe_run_close(&run);
     return good;

@@ -19,7 +19,7 @@ static void run_dense(MoeRun *run, const MoeExpert *ffn, const MoeMatrix *router
     if (router->data == NULL) {
         moe_add_scaled(n * H, 1, run->rows_out, y);
     } else {
-        moe_linear(n, h, router, run->middle);
+        moe_linear_steady(n, h, router, run->middle);
         moe_add_gated(n, H, run->middle, run->rows_out, y);
     }
     moe_run_lap(run, MOE_STAGE_EXPERTS);
@@ -31,7 +31,7 @@ static gboolean route(MoeRun *run, const MoeBlock *block, gsize start, gsize n, 
 {
     gsize E = (gsize)run->shape->num_experts, K = (gsize)run->shape->num_experts_per_tok;
     float *logits = run->logits + (run->job->want_logits ? start * E : 0);
-    moe_linear(n, h, &block->router, logits);
+    moe_linear_steady(n, h, &block->router, logits);
     if (block->router_bias != NULL)
         moe_add_bias(n, E, block->router_bias, logits);
     moe_run_lap(run, MOE_STAGE_ROUTER);

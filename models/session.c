@@ -47,8 +47,8 @@ static void allocate_cache(MoeSession *session)
         }
 }
 
-MoeSession *moe_session_new(const MoeModel *model, MoeWeights *weights, gsize capacity,
-                            GError **error)
+MoeSession *moe_session_new(const MoeModel *model, MoeWeights *weights, MoePrecision precision,
+                            gsize capacity, GError **error)
 {
     if (model->shape.encoder_layers > 0) {
         moe_fail(error, MOE_ERROR_INPUT,
@@ -60,7 +60,7 @@ MoeSession *moe_session_new(const MoeModel *model, MoeWeights *weights, gsize ca
     g_autoptr(MoeSession) session = g_new0(MoeSession, 1);
     session->capacity = capacity;
     session->ids = g_array_new(FALSE, FALSE, sizeof(guint32));
-    if (!moe_run_open(&session->run, model, weights, capacity, error) ||
+    if (!moe_run_open(&session->run, model, weights, precision, capacity, error) ||
         !check_capacity(session, error))
         return NULL;
     allocate_cache(session);

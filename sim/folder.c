@@ -334,6 +334,8 @@ static gboolean add_inputs(const MoeScenario *s, JsonBuilder *b, GError **error)
     add_string(b, "trace_weights", trace->weights);
     add_string(b, "trace_router", trace->router);
     add_string(b, "trace_workload", trace->workload);
+    if (trace->precision != NULL)
+        add_string(b, "trace_precision", trace->precision);
     add_int(b, "trace_tokens", trace->n_tokens);
     add_string(b, "model", s->model->name);
     if (s->model->source != NULL)

@@ -181,7 +181,7 @@ static gboolean route_chunk(const MoeBlock *block, const States *states, const C
                         "%s: element [%" G_GSIZE_FORMAT ", %" G_GSIZE_FORMAT
                         "] is not a finite number",
                         states->name, first + bad / H, bad % H);
-    moe_linear(n, chunk->rows, &block->router, chunk->logits);
+    moe_linear_steady(n, chunk->rows, &block->router, chunk->logits);
     if (block->router_bias != NULL)
         moe_add_bias(n, E, block->router_bias, chunk->logits);
     bad = moe_find_nonfinite(MOE_F32, chunk->logits, n * E);

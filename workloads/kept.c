@@ -11,8 +11,8 @@ static const char FORMAT[] = "moesim-kept-1";
 char *moe_kept_key(const MoeTrace *trace, const MoeBatch *batch)
 {
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
-    const char *const texts[] = {FORMAT,         PACKAGE_VERSION, trace->model,
-                                 trace->weights, trace->router,   trace->workload};
+    const char *const texts[] = {FORMAT,        PACKAGE_VERSION, trace->model,    trace->weights,
+                                 trace->router, trace->workload, trace->precision};
     for (gsize i = 0; i < G_N_ELEMENTS(texts);
          i++) /* with the NUL, so that they do not run together */
         g_checksum_update(sum, (const guchar *)texts[i], (gssize)strlen(texts[i]) + 1);
@@ -112,8 +112,8 @@ MoeSafetensors *moe_kept_load(const char *path, const char *key, MoeTrace *trace
         return NULL;
     if (g_strcmp0(moe_safetensors_metadata(file, "key"), key) != 0) {
         moe_fail(error, MOE_ERROR_INPUT,
-                 "%s: what was kept of a run is of another one: of other texts, another model or "
-                 "another moesim; remove it, or begin anew with --force",
+                 "%s: what was kept of a run is of another one: of other texts, another model, "
+                 "precision or moesim; remove it, or begin anew with --force",
                  path);
         return NULL;
     }

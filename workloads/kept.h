@@ -16,8 +16,8 @@
 #include "workloads/batch.h"
 #include "workloads/trace.h"
 
-/* A digest of all that decides the result: the version, the model's weights and router, and the
- * tokens. Free with g_free(). */
+/* A digest of all that decides the result: the version, the model's weights and router, the precision
+ * and the tokens. Free with g_free(). */
 char *moe_kept_key(const MoeTrace *trace, const MoeBatch *batch);
 
 /* Opens the file at @path, whose key must be @key: fills in the blocks of @trace that are decided

@@ -35,8 +35,8 @@ static gboolean add(void *user, gsize first, gsize n, const float *logits, GErro
     return TRUE;
 }
 
-gboolean moe_loss(const MoeModel *model, const MoeBatch *batch, MoeProgress *progress, MoeLoss *out,
-                  GError **error)
+gboolean moe_loss(const MoeModel *model, const MoeBatch *batch, MoePrecision precision,
+                  MoeProgress *progress, MoeLoss *out, GError **error)
 {
     g_autoptr(GArray) tokens = g_array_new(FALSE, FALSE, sizeof(gsize));
     for (gsize s = 0; s < batch->n_sequences; s++)
@@ -60,6 +60,7 @@ gboolean moe_loss(const MoeModel *model, const MoeBatch *batch, MoeProgress *pro
         .head_tokens = predicting,
         .n_head_tokens = tokens->len,
         .head = add,
+        .precision = precision,
         .progress = progress,
     };
     if (!moe_forward(&job, error))

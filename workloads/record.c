@@ -110,8 +110,8 @@ static void set_batch(MoeTrace *trace, const MoeBatch *batch)
 }
 
 /* A trace without tokens and decisions yet. */
-static MoeTrace *new_trace(const MoeModel *model, const MoeWeights *weights, const char *workload,
-                           GError **error)
+static MoeTrace *new_trace(const MoeModel *model, const MoeWeights *weights, MoePrecision precision,
+                           const char *workload, GError **error)
 {
     const MoeModelShape *shape = &model->shape;
     g_autofree char *digest = moe_weights_digest(weights, error);
@@ -124,6 +124,7 @@ static MoeTrace *new_trace(const MoeModel *model, const MoeWeights *weights, con
     trace->top_k = shape->num_experts_per_tok;
     trace->hidden_size = shape->hidden_size;
     trace->encoder_layers = shape->encoder_layers;
+    trace->precision = g_strdup(moe_precision_name(precision));
     return trace;
 }
 
@@ -214,6 +215,7 @@ static gboolean run(Recorder *r, MoeWeights *weights, GError **error)
         .first_block = first_block,
         .states = states != NULL ? moe_safetensors_find(states, "states")->data : NULL,
         .block_done = is_kept(job) ? keep_run : NULL,
+        .precision = job->precision,
         .memory_bytes = r->memory_bytes,
         .caller_bytes = own_bytes(job),
         .seconds = job->seconds,
@@ -227,7 +229,8 @@ MoeTrace *moe_record(const MoeRecord *job, GError **error)
     const MoeBatch *batch = job->batch;
     g_autoptr(MoeWeights) weights = moe_weights_open(job->model->path, error);
     g_autoptr(MoeTrace) trace =
-        weights != NULL ? new_trace(job->model, weights, batch->description, error) : NULL;
+        weights != NULL ? new_trace(job->model, weights, job->precision, batch->description, error)
+                        : NULL;
     if (trace == NULL)
         return NULL;
     set_batch(trace, batch);
@@ -377,13 +380,15 @@ gboolean moe_record_writing(const MoeWriting *job, MoeTrace **trace_out, GError 
         longest = MAX(longest, prompts->offsets[s + 1] - prompts->offsets[s]);
     g_autoptr(MoeWeights) weights = moe_weights_open(job->model->path, error);
     g_autoptr(MoeSession) session =
-        weights != NULL ? moe_session_new(job->model, weights, longest + job->n_tokens, error)
-                        : NULL;
+        weights != NULL
+            ? moe_session_new(job->model, weights, job->precision, longest + job->n_tokens, error)
+            : NULL;
     if (session == NULL)
         return FALSE;
     g_autofree char *description = describe(job);
     g_autoptr(MoeTrace) trace =
-        trace_out != NULL ? new_trace(job->model, weights, description, error) : NULL;
+        trace_out != NULL ? new_trace(job->model, weights, job->precision, description, error)
+                          : NULL;
     if (trace_out != NULL && trace == NULL)
         return FALSE;
     g_auto(Written) written;

@@ -13,7 +13,8 @@
 typedef struct {
     const MoeModel *model; /* with a family */
     const MoeBatch *batch;
-    double memory_bytes; /* the process may take; 0: what the machine has */
+    MoePrecision precision; /* as MoeForward */
+    double memory_bytes;    /* the process may take; 0: what the machine has */
     /* A file in which the run is kept as it goes, so that it can go on where it was cut off; NULL:
      * nowhere. When it is there it must be of the same run. The caller removes it once the trace is
      * safe. It is written after a block when that costs at most a twentieth of the time; never
@@ -35,6 +36,7 @@ MoeTrace *moe_record(const MoeRecord *job, GError **error) G_GNUC_WARN_UNUSED_RE
 typedef struct {
     const MoeModel *model;
     const MoeBatch *prompts;
+    MoePrecision precision;
     gsize n_tokens; /* to write behind each at most; as in MoeGeneration, as the next */
     const guint32 *stops;
     gsize n_stops;

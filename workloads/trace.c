@@ -34,6 +34,7 @@ void moe_trace_free(MoeTrace *trace)
     g_free(trace->weights);
     g_free(trace->router);
     g_free(trace->workload);
+    g_free(trace->precision);
     g_free(trace->version);
     g_free(trace->layers);
     g_ptr_array_unref(trace->owned);
@@ -342,6 +343,8 @@ static MoeTrace *read_trace(MoeSafetensors *file, GError **error)
                       metadata(file, "workload"), (int)layers->len);
     g_free(trace->version);
     trace->version = moe_text_printable(metadata(file, "moesim"), FALSE);
+    if (moe_safetensors_metadata(file, "precision") != NULL)
+        trace->precision = moe_text_printable(metadata(file, "precision"), FALSE);
     if (strcmp(metadata(file, "format"), format) != 0) {
         moe_fail(
             error, MOE_ERROR_INPUT,
@@ -410,6 +413,17 @@ static void add_layer(GArray *tensors, GStringChunk *names, const MoeTrace *trac
     add_tensor(tensors, names, dropped, MOE_ST_U8, layer->n_pairs, layer->dropped);
 }
 
+/* Behind the last of the NULL-terminated @pairs, unless @value is NULL. */
+static void add_pair(const char **pairs, const char *key, const char *value)
+{
+    while (*pairs != NULL)
+        pairs += 2;
+    if (value != NULL) {
+        pairs[0] = key;
+        pairs[1] = value;
+    }
+}
+
 gboolean moe_trace_save(const MoeTrace *trace, const char *path, gboolean force, GError **error)
 {
     g_autoptr(GArray) tensors = g_array_new(FALSE, FALSE, sizeof(MoeTensor));
@@ -424,29 +438,13 @@ gboolean moe_trace_save(const MoeTrace *trace, const char *path, gboolean force,
     g_autofree char *top_k = g_strdup_printf("%" G_GINT64_FORMAT, trace->top_k);
     g_autofree char *hidden = g_strdup_printf("%" G_GINT64_FORMAT, trace->hidden_size);
     g_autofree char *encoder = g_strdup_printf("%" G_GINT64_FORMAT, trace->encoder_layers);
-    const char *const pairs[] = {
-        "format",
-        format,
-        "model",
-        trace->model,
-        "weights",
-        trace->weights,
-        "router",
-        trace->router,
-        "experts",
-        experts,
-        "top_k",
-        top_k,
-        "hidden_size",
-        hidden,
-        "workload",
-        trace->workload,
-        "moesim",
-        trace->version,
-        trace->encoder_layers > 0 ? "encoder_layers" : NULL,
-        encoder,
-        NULL,
+    const char *pairs[32] = {
+        "format",      format,        "model",    trace->model,    "weights", trace->weights,
+        "router",      trace->router, "experts",  experts,         "top_k",   top_k,
+        "hidden_size", hidden,        "workload", trace->workload, "moesim",  trace->version,
     };
+    add_pair(pairs, "encoder_layers", trace->encoder_layers > 0 ? encoder : NULL);
+    add_pair(pairs, "precision", trace->precision);
     gboolean good = moe_safetensors_write(
         path, force, (const MoeTensor *)(const void *)tensors->data, tensors->len, pairs, error);
     g_string_chunk_free(names);

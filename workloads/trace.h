@@ -14,7 +14,8 @@
  *   tokens.position   u32 [tokens]        its position in the sequence
  *   steps.offsets     u32 [steps + 1]     tokens of each step
  *
- * with the metadata format, model, weights, router, experts, top_k, hidden_size, workload, moesim.
+ * with the metadata format, model, weights, router, experts, top_k, hidden_size, workload, moesim, and
+ * precision, of the products that led to the decisions, where it is known (models/forward.h).
  *
  * A model with an encoder and a decoder has both in one trace, and encoder_layers in the metadata:
  * blocks below it are the encoder's, the others the decoder's. Sequences alternate: 2 i is what the
@@ -38,11 +39,12 @@ typedef struct {
 } MoeTraceLayer;
 
 typedef struct {
-    char *model;    /* its name */
-    char *weights;  /* its digest; "" when the trace was not made here */
-    char *router;   /* the routing kernel and its parameters, in words */
-    char *workload; /* what was routed, in words */
-    char *version;  /* of the moesim that wrote the file */
+    char *model;     /* its name */
+    char *weights;   /* its digest; "" when the trace was not made here */
+    char *router;    /* the routing kernel and its parameters, in words */
+    char *workload;  /* what was routed, in words */
+    char *precision; /* of the products that led to it, "f32" or "bf16"; NULL: not known here */
+    char *version;   /* of the moesim that wrote the file */
     gint64 n_experts, top_k;
     gint64 hidden_size;    /* 0: unknown */
     gint64 encoder_layers; /* 0: no encoder */

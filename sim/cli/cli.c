@@ -141,6 +141,16 @@ int moe_cli_choice(const char *option, const char *text, const char *const *name
     return -1;
 }
 
+gboolean moe_cli_precision(const char *text, MoePrecision *out, GError **error)
+{
+    const char *names[MOE_PRECISION_COUNT + 1] = {NULL};
+    for (int i = 0; i < MOE_PRECISION_COUNT; i++)
+        names[i] = moe_precision_name((MoePrecision)i);
+    int choice = text != NULL ? moe_cli_choice("precision", text, names, error) : 0;
+    *out = (MoePrecision)MAX(choice, 0);
+    return choice >= 0;
+}
+
 gboolean moe_cli_count(const char *option, int *value, int least, int most, int fallback,
                        GError **error)
 {

@@ -55,6 +55,10 @@ double moe_cli_peak_memory(void);
  * then. */
 int moe_cli_choice(const char *option, const char *text, const char *const *names, GError **error);
 
+/* The precision that --precision names: f32, also when @text is NULL, or bf16. Errors:
+ * MOE_ERROR_USAGE. */
+gboolean moe_cli_precision(const char *text, MoePrecision *out, GError **error);
+
 /* An integer option starts as MOE_CLI_UNSET. Once parsed: makes it @fallback when it was not given.
  * Errors: MOE_ERROR_USAGE when it was, outside of [least, most]. */
 #define MOE_CLI_UNSET G_MININT

@@ -298,6 +298,8 @@ static gboolean show_trace(const char *path, GString *text, GError **error)
     add_line(text, "weights", "%s",
              trace->weights[0] != '\0' ? trace->weights : "not traced by moesim");
     add_line(text, "router", "%s", trace->router);
+    if (trace->precision != NULL)
+        add_line(text, "products", "in %s", trace->precision);
     add_line(text, "workload", "%s", trace->workload);
     gint64 sequences = (gint64)trace->sequence[trace->n_tokens - 1] + 1;
     add_line(text, "tokens", "%s in %" G_GINT64_FORMAT " sequence%s, %" G_GINT64_FORMAT " step%s",

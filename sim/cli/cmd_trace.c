@@ -13,10 +13,11 @@
 #include <string.h>
 
 typedef struct {
-    char *output, *synthetic, *hidden, *model, *router, *lengths, *memory;
+    char *output, *synthetic, *hidden, *model, *router, *lengths, *memory, *precision_name;
     char **set, **target;
     int length, tokens, threads;
     gboolean no_special, no_resume, force;
+    MoePrecision precision;
     double memory_bytes;
 } Options;
 
@@ -29,6 +30,7 @@ static void options_clear(Options *o)
     g_free(o->router);
     g_free(o->lengths);
     g_free(o->memory);
+    g_free(o->precision_name);
     g_strfreev(o->set);
     g_strfreev(o->target);
 }
@@ -170,6 +172,7 @@ static MoeTrace *record(const MoeCli *cli, const Options *options, GError **erro
     int first_block = 0;
     const MoeRecord job = {.model = model,
                            .batch = batch,
+                           .precision = options->precision,
                            .memory_bytes = options->memory_bytes,
                            .kept = kept,
                            .kept_force = options->force,
@@ -246,6 +249,17 @@ static gboolean check_options(const MoeCli *cli, const Options *o, GError **erro
     return TRUE;
 }
 
+static gboolean read_precision(Options *o, GError **error)
+{
+    if (o->precision_name != NULL && (o->synthetic != NULL || o->hidden != NULL))
+        return moe_fail(
+            error, MOE_ERROR_USAGE,
+            "--precision goes with a text, not with --%s, where no weights but a router's "
+            "are read",
+            o->synthetic != NULL ? "synthetic" : "hidden");
+    return moe_cli_precision(o->precision_name, &o->precision, error);
+}
+
 static gboolean read_memory(Options *o, GError **error)
 {
     g_autoptr(GError) inner = NULL;
@@ -292,6 +306,8 @@ static gboolean run(MoeCli *cli, GError **error)
          "LENGTHS"},
         {"memory", 0, 0, G_OPTION_ARG_FILENAME, &o.memory,
          "Take at most SIZE of memory, such as 4GiB (what the machine has)", "SIZE"},
+        {"precision", 0, 0, G_OPTION_ARG_FILENAME, &o.precision_name,
+         "Multiply with weights in f32, or in bf16 as servers do, faster (f32)", "f32|bf16"},
         {"no-resume", 0, 0, G_OPTION_ARG_NONE, &o.no_resume,
          "Do not keep a long run in FILE.part, nor go on with one kept there", NULL},
         {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},
@@ -301,7 +317,7 @@ static gboolean run(MoeCli *cli, GError **error)
     if (!moe_cli_parse(cli, entries, 0, -1, error) || !moe_cli_set_threads(o.threads, error) ||
         !moe_cli_count("length", &o.length, 1, G_MAXINT, 0, error) ||
         !moe_cli_count("tokens", &o.tokens, 1, G_MAXINT, 0, error) ||
-        !check_options(cli, &o, error) || !read_memory(&o, error))
+        !check_options(cli, &o, error) || !read_memory(&o, error) || !read_precision(&o, error))
         return FALSE;
     /* Better now than after an hour: can the trace be written? */
     if (!moe_writer_check(o.output, o.force, error))

@@ -49,13 +49,15 @@ static gboolean report(const MoeCli *cli, const GPtrArray *checks, GError **erro
 
 typedef struct {
     gboolean golden, loss, no_special;
-    char *model;
+    char *model, *precision_name;
+    MoePrecision precision;
     int cases, seed, length, threads;
 } Options;
 
 static void options_clear(Options *o)
 {
     g_free(o->model);
+    g_free(o->precision_name);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
@@ -71,9 +73,11 @@ static gboolean check_options(const MoeCli *cli, const Options *o, GError **erro
                         o->golden ? "golden" : "loss");
     if (!o->golden && o->model != NULL)
         return moe_fail(error, MOE_ERROR_USAGE, "--model goes with --golden only");
-    if (!o->loss && (o->length != MOE_CLI_UNSET || o->no_special))
+    if (!o->loss && (o->length != MOE_CLI_UNSET || o->no_special || o->precision_name != NULL))
         return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with --loss only",
-                        o->no_special ? "no-special" : "length");
+                        o->no_special               ? "no-special"
+                        : o->precision_name != NULL ? "precision"
+                                                    : "length");
     if (o->loss && cli->argc < 2)
         return moe_fail(error, MOE_ERROR_USAGE,
                         "--loss needs a model and a text; see moesim verify --help");
@@ -115,7 +119,7 @@ static gboolean print_loss(const MoeCli *cli, const Options *o, GError **error)
         (gsize)(o->length > 0 ? MIN(o->length, context) : context), 0, !o->no_special, error);
     g_autoptr(MoeProgress) progress = moe_cli_progress(cli, "running", "tokens x blocks");
     MoeLoss loss;
-    if (batch == NULL || !moe_loss(model, batch, progress, &loss, error))
+    if (batch == NULL || !moe_loss(model, batch, o->precision, progress, &loss, error))
         return FALSE;
     g_clear_pointer(&progress, moe_progress_free);
     char tokens[MOE_UNITS_TEXT];
@@ -145,11 +149,15 @@ static gboolean run(MoeCli *cli, GError **error)
          "Cut the sequences of --loss after N tokens (the model's context)", "N"},
         {"no-special", 0, 0, G_OPTION_ARG_NONE, &o.no_special,
          "Leave out the tokenizer's special tokens with --loss", NULL},
+        {"precision", 0, 0, G_OPTION_ARG_FILENAME, &o.precision_name,
+         "Multiply with the weights of --loss in f32, or in bf16 as servers do (f32)", "f32|bf16"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},
         {NULL},
     };
     if (!moe_cli_parse(cli, entries, 0, -1, error) || !moe_cli_set_threads(o.threads, error) ||
-        !check_options(cli, &o, error) || !moe_cli_count("cases", &o.cases, 1, 100000, 40, error) ||
+        !check_options(cli, &o, error) ||
+        !moe_cli_precision(o.precision_name, &o.precision, error) ||
+        !moe_cli_count("cases", &o.cases, 1, 100000, 40, error) ||
         !moe_cli_count("seed", &o.seed, 0, G_MAXINT, 1, error) ||
         !moe_cli_count("length", &o.length, 2, G_MAXINT, 0, error))
         return FALSE;

@@ -1,7 +1,7 @@
 /* prefill.c - times a whole prefill: tokens in, routing and the last token's logits out.
  *
- * prefill [--tokens N] [--csv FILE] [--logits FILE] MODEL...   prints a table; the CSV file has the
- *     columns model, tokens, stage, seconds, tokens_s, gflop_s, sgemm_gflop_s, bound_share; the other
+ * prefill [--tokens N] [--precision f32|bf16] [--csv FILE] [--logits FILE] MODEL...   prints a table; the
+ *     CSV file has the columns model, precision, tokens, stage, seconds, tokens_s, gflop_s, sgemm_gflop_s, bound_share; the other
  *     file the logits behind the last token, floats
  * prefill --make f32|bf16 FOLDER   writes a checkpoint of random weights: OLMoE of hidden 1024, 8
  *     blocks, 16 heads, 16 experts of 1024, top-2, vocabulary 4096
@@ -179,20 +179,22 @@ static void print_best(const MoeForward *job, const Best *best, FILE *csv)
     const char *name = job->model->name;
     double T = (double)job->offsets[job->n_sequences], flop = count_flop(job);
     double flop_s = flop / best->seconds, share = flop_s / best->sgemm_flop_s;
-    printf("%s: %.0f tokens in %.3f s: %.0f tokens/s, %.1f GFLOP/s; SGEMM alone reaches %.1f: "
-           "%.0f %% of its bound of %.0f tokens/s\n",
-           name, T, best->seconds, T / best->seconds, flop_s * 1e-9, best->sgemm_flop_s * 1e-9,
-           share * 100, T / (flop / best->sgemm_flop_s));
+    const char *precision = moe_precision_name(job->precision);
+    printf(
+        "%s, in %s: %.0f tokens in %.3f s: %.0f tokens/s, %.1f GFLOP/s; SGEMM alone reaches %.1f: "
+        "%.0f %% of its bound of %.0f tokens/s\n",
+        name, precision, T, best->seconds, T / best->seconds, flop_s * 1e-9,
+        best->sgemm_flop_s * 1e-9, share * 100, T / (flop / best->sgemm_flop_s));
     for (int s = 0; s < MOE_STAGE_COUNT; s++)
         printf("  %-12s %9.3f ms %5.1f %%\n", moe_stage_name((MoeStage)s), best->stages[s] * 1e3,
                best->stages[s] / best->seconds * 100);
     fflush(stdout);
     if (csv == NULL)
         return;
-    fprintf(csv, "%s,%.0f,all,%.6g,%.6g,%.4g,%.4g,%.3f\n", name, T, best->seconds,
+    fprintf(csv, "%s,%s,%.0f,all,%.6g,%.6g,%.4g,%.4g,%.3f\n", name, precision, T, best->seconds,
             T / best->seconds, flop_s * 1e-9, best->sgemm_flop_s * 1e-9, share);
     for (int s = 0; s < MOE_STAGE_COUNT; s++)
-        fprintf(csv, "%s,%.0f,%s,%.6g,,,,\n", name, T, moe_stage_name((MoeStage)s),
+        fprintf(csv, "%s,%s,%.0f,%s,%.6g,,,,\n", name, precision, T, moe_stage_name((MoeStage)s),
                 best->stages[s]);
 }
 
@@ -202,7 +204,8 @@ typedef struct {
     FILE *csv;
 } Output;
 
-static gboolean prefill(const char *name, gsize T, const Output *output, GError **error)
+static gboolean prefill(const char *name, gsize T, MoePrecision precision, const Output *output,
+                        GError **error)
 {
     g_autoptr(MoeModel) model = moe_model_load(name, NULL, error);
     g_autoptr(MoeWeights) weights = model != NULL ? moe_weights_open(model->path, error) : NULL;
@@ -226,7 +229,8 @@ static gboolean prefill(const char *name, gsize T, const Output *output, GError 
                             .offsets = offsets,
                             .head_tokens = last,
                             .n_head_tokens = n,
-                            .head_out = logits};
+                            .head_out = logits,
+                            .precision = precision};
     Best best = {.seconds = INFINITY};
     double begin = moe_roof_now();
     for (int i = 0; i < LEAST_RUNS || moe_roof_now() - begin < LEAST_SECONDS; i++)
@@ -239,18 +243,20 @@ static gboolean prefill(const char *name, gsize T, const Output *output, GError 
                                (gssize)(V * sizeof(float)), error);
 }
 
-static gboolean prefill_all(char **names, gsize T, Output *output, GError **error)
+static gboolean prefill_all(char **names, gsize T, MoePrecision precision, Output *output,
+                            GError **error)
 {
     const char *path = output->csv_path;
     output->csv = path != NULL ? fopen(path, "w") : NULL;
     if (path != NULL && output->csv == NULL)
         return moe_fail(error, MOE_ERROR_FAILED, "%s cannot be written", path);
     if (output->csv != NULL)
-        fprintf(output->csv,
-                "model,tokens,stage,seconds,tokens_s,gflop_s,sgemm_gflop_s,bound_share\n");
+        fprintf(
+            output->csv,
+            "model,precision,tokens,stage,seconds,tokens_s,gflop_s,sgemm_gflop_s,bound_share\n");
     gboolean good = TRUE;
     for (; good && *names != NULL; names++)
-        good = prefill(*names, T, output, error);
+        good = prefill(*names, T, precision, output, error);
     if (output->csv != NULL && fclose(output->csv) != 0 && good)
         good = moe_fail(error, MOE_ERROR_FAILED, "%s cannot be written", path);
     return good;
@@ -259,11 +265,13 @@ static gboolean prefill_all(char **names, gsize T, Output *output, GError **erro
 int main(int argc, char **argv)
 {
     int tokens = 2048, threads = 0;
-    g_autofree char *make = NULL;
+    g_autofree char *make = NULL, *precision = NULL;
     Output output = {0};
     g_auto(GStrv) rest = NULL;
     const GOptionEntry entries[] = {
         {"tokens", 0, 0, G_OPTION_ARG_INT, &tokens, "Prefill N tokens (2048)", "N"},
+        {"precision", 0, 0, G_OPTION_ARG_STRING, &precision, "Multiply in f32 or bf16 (f32)",
+         "f32|bf16"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "Use N threads (one per processor)", "N"},
         {"csv", 0, 0, G_OPTION_ARG_FILENAME, &output.csv_path, "Write the table to FILE too",
          "FILE"},
@@ -276,13 +284,18 @@ int main(int argc, char **argv)
     g_option_context_add_main_entries(context, entries, NULL);
     g_autoptr(GError) error = NULL;
     gboolean good = g_option_context_parse(context, &argc, &argv, &error);
-    if (good && (rest == NULL || tokens < 1 || threads < 0))
-        good = moe_fail(&error, MOE_ERROR_USAGE, "a model is missing, or a number is; see --help");
+    const gboolean bf16 = g_strcmp0(precision, "bf16") == 0;
+    if (good && (rest == NULL || tokens < 1 || threads < 0 ||
+                 (precision != NULL && !bf16 && strcmp(precision, "f32") != 0)))
+        good = moe_fail(&error, MOE_ERROR_USAGE,
+                        "a model is missing, or a number or precision is wrong; see --help");
     if (good && threads > 0)
         omp_set_num_threads(threads);
     if (good)
-        good = make != NULL ? make_model(make, rest[0], &error)
-                            : prefill_all(rest, (gsize)tokens, &output, &error);
+        good = make != NULL
+                   ? make_model(make, rest[0], &error)
+                   : prefill_all(rest, (gsize)tokens, bf16 ? MOE_PRECISION_BF16 : MOE_PRECISION_F32,
+                                 &output, &error);
     if (!good)
         fprintf(stderr, "%s: %s\n", g_get_prgname(), error->message);
     g_free(output.csv_path);

@@ -179,7 +179,7 @@ START_TEST(refuses_sequences_that_do_not_pair)
         assert_error(&error, MOE_ERROR_INPUT, rows[i].message);
     }
     GError *error = NULL;
-    ck_assert_ptr_null(moe_session_new(model, weights, 10, &error));
+    ck_assert_ptr_null(moe_session_new(model, weights, MOE_PRECISION_F32, 10, &error));
     assert_error(&error, MOE_ERROR_INPUT, "has an encoder and a decoder; only models without");
 }
 END_TEST

@@ -148,7 +148,8 @@ START_TEST(steps_equal_one_pass)
     Decisions forced = {0}, stepped = {0};
     force(ids, LENGTH, &forced, whole);
     g_autoptr(GError) error = NULL;
-    g_autoptr(MoeSession) session = moe_session_new(f.model, f.weights, LENGTH, &error);
+    g_autoptr(MoeSession) session =
+        moe_session_new(f.model, f.weights, MOE_PRECISION_F32, LENGTH, &error);
     assert_no_error(error);
     static const gsize pieces[] = {17, 1, 12};
     for (gsize at = 0, i = 0; at < LENGTH; i++) {
@@ -179,7 +180,8 @@ static GArray *generate(const guint32 *prompt, gsize n, MoeSampling sampling, De
 {
     GArray *ids = g_array_new(FALSE, FALSE, sizeof(guint32));
     g_autoptr(GError) error = NULL;
-    g_autoptr(MoeSession) session = moe_session_new(f.model, f.weights, PROMPT + n, &error);
+    g_autoptr(MoeSession) session =
+        moe_session_new(f.model, f.weights, MOE_PRECISION_F32, PROMPT + n, &error);
     assert_no_error(error);
     const MoeGeneration job = {.session = session,
                                .prompt = prompt,
@@ -236,7 +238,8 @@ START_TEST(long_rope_turns)
     g_autofree float *whole = g_new(float, n *f.V), *ours = g_new(float, f.V);
     Decisions d = {0}, forced = {0};
     g_autoptr(GError) error = NULL;
-    g_autoptr(MoeSession) session = moe_session_new(f.model, f.weights, n, &error);
+    g_autoptr(MoeSession) session =
+        moe_session_new(f.model, f.weights, MOE_PRECISION_F32, n, &error);
     assert_no_error(error);
     ck_assert(moe_session_append(session, ids, before - 1, NULL, NULL, NULL, &error));
     ck_assert(moe_session_append(session, ids + before - 1, 1, NULL, NULL, ours, &error));
@@ -291,7 +294,8 @@ START_TEST(ends_at_a_stop_and_when_told)
     g_autoptr(GArray) some = g_array_new(FALSE, FALSE, sizeof(guint32));
     Decisions d = {.ids = g_array_new(FALSE, FALSE, sizeof(guint32)), .stop_after = 2};
     g_autoptr(GError) error = NULL;
-    g_autoptr(MoeSession) session = moe_session_new(f.model, f.weights, LENGTH, &error);
+    g_autoptr(MoeSession) session =
+        moe_session_new(f.model, f.weights, MOE_PRECISION_F32, LENGTH, &error);
     assert_no_error(error);
     MoeGeneration job = {.session = session,
                          .prompt = prompt,
@@ -315,7 +319,7 @@ START_TEST(ends_at_a_stop_and_when_told)
     job.n_tokens++;
     ck_assert(!moe_generate(&job, some, &error));
     assert_error(&error, MOE_ERROR_INPUT, "71 tokens are more than the 70 that there is room for");
-    ck_assert(moe_session_new(f.model, f.weights, 513, &error) == NULL);
+    ck_assert(moe_session_new(f.model, f.weights, MOE_PRECISION_F32, 513, &error) == NULL);
     assert_error(&error, MOE_ERROR_INPUT, "513 tokens are more than olmoe's context of 512");
     g_clear_pointer(&session, moe_session_free);
     close_model();

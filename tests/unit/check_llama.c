@@ -54,7 +54,8 @@ START_TEST(writes_what_was_published)
     g_autoptr(GArray) tokens = published(model, &expected);
     g_autoptr(GError) error = NULL;
     g_autoptr(MoeTokenizer) tokenizer = moe_model_tokenizer(model, &error);
-    g_autoptr(MoeSession) session = moe_session_new(model, weights, WRITTEN + 1, &error);
+    g_autoptr(MoeSession) session =
+        moe_session_new(model, weights, MOE_PRECISION_F32, WRITTEN + 1, &error);
     assert_no_error(error);
     const MoeGeneration job = {.session = session,
                                .prompt = (const guint32 *)(void *)tokens->data,
@@ -118,7 +119,7 @@ START_TEST(loses_as_published)
     g_autoptr(MoeBatch) batch = moe_batch_read(tokenizer, paths, CONTEXT, 0, TRUE, &error);
     assert_no_error(error);
     MoeLoss loss;
-    ck_assert(moe_loss(model, batch, NULL, &loss, &error));
+    ck_assert(moe_loss(model, batch, MOE_PRECISION_F32, NULL, &loss, &error));
     ck_assert_uint_eq(loss.n_tokens, batch->n_tokens - batch->n_sequences);
     assert_close(loss.nats, 1.2968, 0.02); /* on other stories of the same kind */
 }
@@ -133,7 +134,7 @@ START_TEST(a_lone_token_predicts_nothing)
     const MoeBatch batch = {.ids = ids, .offsets = offsets, .n_tokens = 2, .n_sequences = 2};
     MoeLoss loss;
     GError *error = NULL;
-    ck_assert(!moe_loss(model, &batch, NULL, &loss, &error));
+    ck_assert(!moe_loss(model, &batch, MOE_PRECISION_F32, NULL, &loss, &error));
     assert_error(&error, MOE_ERROR_INPUT, "no sequence has two tokens");
 }
 END_TEST
