@@ -47,6 +47,10 @@ cp saved.part other.safetensors.part
 if tokens=100 trace -q -o other.safetensors 2>err; then fail "another run's state was used"; fi
 grep -q "other.safetensors.part: what was kept of a run is of another one" err || fail "$(cat err)"
 tokens=100 trace -q -o other.safetensors --force
+# Another precision: refused.
+cp saved.part rounded.safetensors.part
+if trace -q -o rounded.safetensors --precision bf16 2>err; then fail "an exact state went on in bf16"; fi
+grep -q "rounded.safetensors.part: what was kept of a run is of another one" err || fail "$(cat err)"
 # Another place to go on at: refused.
 LC_ALL=C sed 's/\("next_block": *"\)[0-9]/\19/' saved.part >moved.safetensors.part
 cmp -s saved.part moved.safetensors.part && fail "next_block was not found"

@@ -18,6 +18,10 @@ unit_programs += tests/unit/check_bf16
 tests_unit_check_bf16_CFLAGS = $(unit_cflags)
 tests_unit_check_bf16_LDADD = $(unit_ldadd)
 
+unit_programs += tests/unit/check_precision
+tests_unit_check_precision_CFLAGS = $(unit_cflags)
+tests_unit_check_precision_LDADD = $(unit_ldadd)
+
 unit_programs += tests/unit/check_quant
 tests_unit_check_quant_CFLAGS = $(unit_cflags)
 tests_unit_check_quant_LDADD = $(unit_ldadd)
