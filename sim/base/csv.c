@@ -169,6 +169,11 @@ gboolean moe_csv_next(MoeCsv *csv, GError **error)
     return TRUE;
 }
 
+int moe_csv_place(const MoeCsv *csv, int index)
+{
+    return g_array_index(csv->wanted, int, index) + 1;
+}
+
 const char *moe_csv_text(const MoeCsv *csv, int index)
 {
     int field = g_array_index(csv->wanted, int, index);

@@ -22,6 +22,9 @@ MoeCsv *moe_csv_open(const char *path, const char *const *columns,
  * MOE_ERROR_INPUT, "file:line: what": a wrong number of fields, a line over 64 KiB, bad quotes). */
 gboolean moe_csv_next(MoeCsv *csv, GError **error);
 
+/* Where wanted column @index stands in the file, from 1; 0: it does not. */
+int moe_csv_place(const MoeCsv *csv, int index);
+
 /* The text of wanted column @index in the current row, or NULL when the file has no such column.
  * Borrowed until the next row. */
 const char *moe_csv_text(const MoeCsv *csv, int index);

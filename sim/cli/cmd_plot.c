@@ -21,15 +21,24 @@ enum { STEP, LOAD, TIMELINE, TRAFFIC, LINKS, N_FIGURES };
 static const char *const figures[N_FIGURES + 1] = {"step",    "load",  "timeline",
                                                    "traffic", "links", NULL};
 
-/* What each reads of a run's folder. Every value of the column @inner has as many rows. */
+/* What each reads of a run's folder, and at which place: scripts count columns. Every value of the
+ * column @inner has as many rows. */
 static const struct {
-    const char *csv, *columns[8], *inner;
+    const char *csv, *columns[8];
+    int places[8];
+    const char *inner;
 } sources[N_FIGURES] = {
-    {"layers.csv", {"step", "layer", "phase", "seconds"}, NULL},
-    {"experts.csv", {"layer", "expert", "rank", "pairs"}, "expert"},
-    {"ranks.csv", {"step", "layer", "phase", "rank", "start_s", "end_s"}, "rank"},
-    {"pairs.csv", {"phase", "fabric", "from", "to", "ranks", "bytes"}, NULL},
-    {"links.csv", {"link", "fabric", "bandwidth_bytes_s", "bytes", "busy_share", "kind"}, NULL},
+    {"layers.csv", {"step", "layer", "phase", "seconds"}, {1, 2, 3, 6}, NULL},
+    {"experts.csv", {"layer", "expert", "rank", "pairs"}, {1, 2, 3, 4}, "expert"},
+    {"ranks.csv",
+     {"step", "layer", "phase", "rank", "start_s", "end_s"},
+     {1, 2, 3, 4, 5, 6},
+     "rank"},
+    {"pairs.csv", {"phase", "fabric", "from", "to", "ranks", "bytes"}, {1, 2, 3, 4, 5, 6}, NULL},
+    {"links.csv",
+     {"link", "fabric", "bandwidth_bytes_s", "bytes", "busy_share", "kind"},
+     {1, 2, 3, 4, 5, 6},
+     NULL},
 };
 
 /* Columns that are not numbers. */
@@ -172,6 +181,17 @@ static gboolean read_source(MoeCsv *csv, const char *const *columns, Extent *ext
     return FALSE;
 }
 
+static gboolean check_places(const MoeCsv *csv, int figure, GError **error)
+{
+    for (int c = 0; sources[figure].columns[c] != NULL; c++)
+        if (moe_csv_place(csv, c) != sources[figure].places[c])
+            return moe_csv_fail(
+                csv, error,
+                "column '%s' is number %d; leave it where moesim run writes it, number %d",
+                sources[figure].columns[c], moe_csv_place(csv, c), sources[figure].places[c]);
+    return TRUE;
+}
+
 static gboolean check_blocks(const Plot *plot, double largest, GError **error)
 {
     return plot->last_block <= largest ||
@@ -186,7 +206,8 @@ static gboolean check_source(const Plot *plot, int figure, GError **error)
     g_autofree char *path = g_build_filename(plot->run, sources[figure].csv, NULL);
     g_autoptr(MoeCsv) csv = moe_csv_open(path, columns, error);
     Extent extent = {0};
-    if (csv == NULL || !read_source(csv, columns, &extent, error))
+    if (csv == NULL || !check_places(csv, figure, error) ||
+        !read_source(csv, columns, &extent, error))
         return FALSE;
     if (extent.rows == 0)
         return moe_fail(error, MOE_ERROR_INPUT, "%s: no row follows the names of the columns",

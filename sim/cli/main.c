@@ -60,6 +60,18 @@ static void stop(int number)
     raise(number);
 }
 
+/* Weights are read where they are mapped; pages that the file no longer has cannot be. */
+static void shrunk(int number)
+{
+    static const char text[] = "moesim: a file became shorter while it was read; give the command "
+                               "again when nothing writes to its files\n";
+    (void)number;
+    moe_writer_remove_unfinished();
+    if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+        _exit(MOE_ERROR_FAILED);
+    _exit(MOE_ERROR_INPUT);
+}
+
 /* Half-written files do not stay behind when the user gives up. */
 static void clean_up_on_signals(void)
 {
@@ -67,6 +79,7 @@ static void clean_up_on_signals(void)
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         if (signal(numbers[i], stop) == SIG_IGN)
             signal(numbers[i], SIG_IGN); /* nohup */
+    signal(SIGBUS, shrunk);
 }
 
 /* Threads that wait for each other spin for milliseconds in libgomp, which is hardly faster on an

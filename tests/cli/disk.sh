@@ -123,6 +123,13 @@ trace="moesim trace --synthetic balanced --tokens 20000 olmoe-tiny"
         fi
         [ $signal = KILL ] || ! ls drawn/step.pdf* 2>/dev/null || { echo "FAILED: half a figure"; failed=1; }
     done
+    # What a mapped file that is cut short comes to.
+    PATH=$work/bin:$PATH timeout --preserve-status -s BUS 1 moesim plot drawn 2>err
+    status=$?
+    if [ $status -ne 3 ] || ! grep -q "^moesim: a file became shorter while it was read" err; then
+        echo "FAILED: status $status when a file shrinks"
+        failed=1
+    fi
     [ "$(cat full/notes)" = mine ] || { echo "FAILED: notes were lost"; failed=1; }
 }
 exit $failed

@@ -6,9 +6,6 @@ top=$(cd "${srcdir:-.}" && pwd)
 build=$(cd "${builddir:-build}" && pwd)
 PATH=$build:$PATH
 export PATH
-# Of a build with the address sanitizer: what is freed is to be free.
-ASAN_OPTIONS=quarantine_size_mb=1
-export ASAN_OPTIONS
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"

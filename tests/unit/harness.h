@@ -11,6 +11,10 @@
 
 #include <check.h>
 
+/* Check writes every assertion that holds to a file, to tell where a test crashed: a system call for
+ * each of the millions here. */
+#define _mark_point(file, line) ((void)0)
+
 /* The program's tests. */
 Suite *moe_suite(void);
 
