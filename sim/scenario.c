@@ -188,7 +188,7 @@ static gboolean assign(MoeNode *root, const char *const *set, GError **error)
 /* What a path in @node is relative to: the scenario's folder, or the working folder for --set. */
 static const char *base_of(const MoeNode *node, const char *dir)
 {
-    return node != NULL && strcmp(node->file, "--set") == 0 ? NULL : dir;
+    return moe_node_is_set(node) ? NULL : dir;
 }
 
 /* Plan and cluster define each other's size: ranks default to all GPUs, nodes to what the ranks
@@ -422,6 +422,7 @@ static gboolean check_phase(const MoeScenario *s, GError **error)
         {"tokens_per_gpu", 1 << MOE_STEP_PREFILL | 1 << MOE_STEP_TRANSFER, "prefill and transfer"},
         {"sequences_per_gpu", 1 << MOE_STEP_DECODE, "decode"},
         {"context", 1 << MOE_STEP_DECODE, "decode"},
+        {"split", 1 << MOE_STEP_PREFILL | 1 << MOE_STEP_TRANSFER, "prefill and transfer"},
     };
     const MoeNode *phase = moe_node_get(s->root, "phase");
     const MoeNode *kind = moe_node_get(phase, "kind");

@@ -80,9 +80,14 @@ gboolean moe_node_is_null(const MoeNode *node)
     return *node->text == '\0' || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0;
 }
 
+gboolean moe_node_is_set(const MoeNode *node)
+{
+    return node != NULL && g_str_has_prefix(node->file, "--set ");
+}
+
 gboolean moe_node_overrides(const MoeNode *node, const MoeNode *other)
 {
-    return node != NULL && strcmp(node->file, "--set") == 0 && strcmp(other->file, "--set") != 0;
+    return moe_node_is_set(node) && !moe_node_is_set(other);
 }
 
 char *moe_node_describe(const MoeNode *node)
@@ -145,11 +150,11 @@ static gboolean make_map(MoeNode *node, const char *path, MoeNodeShorthand short
     return TRUE;
 }
 
-static MoeNode *assigned_value(const char *text, GError **error)
+static MoeNode *assigned_value(const char *text, const char *source, GError **error)
 {
     if (*text == '[' || *text == '{')
-        return moe_yaml_parse(text, strlen(text), "--set", error);
-    return moe_node_new(MOE_NODE_SCALAR, text, "--set", 0, 0);
+        return moe_yaml_parse(text, strlen(text), source, error);
+    return moe_node_new(MOE_NODE_SCALAR, text, source, 0, 0);
 }
 
 /* Levels below @node. */
@@ -180,7 +185,8 @@ gboolean moe_node_set(MoeNode *root, const char *assignment, MoeNodeShorthand sh
     if (g_strv_length(parts) > MOE_NODE_DEEPEST)
         return moe_fail(error, MOE_ERROR_USAGE, "--set: '%.40s...' has more than %d keys", path,
                         MOE_NODE_DEEPEST);
-    g_autoptr(MoeNode) value = assigned_value(equals + 1, error);
+    g_autofree char *source = g_strconcat("--set ", path, NULL);
+    g_autoptr(MoeNode) value = assigned_value(equals + 1, source, error);
     if (value == NULL)
         return FALSE;
     if (g_strv_length(parts) + depth_of(value) > MOE_NODE_DEEPEST)
@@ -194,8 +200,8 @@ gboolean moe_node_set(MoeNode *root, const char *assignment, MoeNodeShorthand sh
         g_string_append_printf(walked, "%s%s", i > 0 ? "." : "", parts[i]);
         MoeNode *child = moe_node_get(node, parts[i]);
         if (child == NULL) {
-            child = moe_node_new(MOE_NODE_SCALAR, "", "--set", 0, 0);
-            MoeNode *key = moe_node_new(MOE_NODE_SCALAR, parts[i], "--set", 0, 0);
+            child = moe_node_new(MOE_NODE_SCALAR, "", source, 0, 0);
+            MoeNode *key = moe_node_new(MOE_NODE_SCALAR, parts[i], source, 0, 0);
             if (!moe_node_append_take(node, key, child, error))
                 return FALSE;
         }

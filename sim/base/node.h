@@ -43,6 +43,9 @@ MoeNode *moe_node_get(const MoeNode *node, const char *key);
 /* True for a scalar that says nothing: empty, "~" or "null", not quoted. */
 gboolean moe_node_is_null(const MoeNode *node);
 
+/* Whether @node (or NULL) was given by --set; its file is "--set a.b" then. */
+gboolean moe_node_is_set(const MoeNode *node);
+
 /* Whether @node (or NULL) was given by --set, and @other by a file. */
 gboolean moe_node_overrides(const MoeNode *node, const MoeNode *other);
 

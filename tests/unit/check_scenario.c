@@ -97,8 +97,10 @@ static const struct {
     {"model.name=x", MOE_ERROR_USAGE, "'model' is 'olmoe-tiny' and has no keys of its own"},
     {"plan.expart=8", MOE_ERROR_INPUT, "expart: unknown key; did you mean expert?"},
     {"topology.nodes=[1", MOE_ERROR_INPUT, "did not find expected ',' or ']'"},
-    {"topology.nics.per_node=3", MOE_ERROR_INPUT, "--set: nics: per_node: 3 NICs do not divide"},
-    {"topology.gpu=h900", MOE_ERROR_INPUT, "--set: gpu: 'h900' is neither a file nor a preset GPU"},
+    {"topology.nics.per_node=3", MOE_ERROR_INPUT,
+     "--set topology.nics.per_node: nics: per_node: 3 NICs do not divide"},
+    {"topology.gpu=h900", MOE_ERROR_INPUT,
+     "--set topology.gpu: gpu: 'h900' is neither a file nor a preset GPU"},
     {"topology.nodes=x", MOE_ERROR_INPUT, "nodes: 'x' is not a number"},
 };
 

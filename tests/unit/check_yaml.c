@@ -319,8 +319,8 @@ static const struct {
     {"new..key=1", MOE_ERROR_USAGE, "--set: 'new..key' has an empty key"},
     {"a.b=1", MOE_ERROR_USAGE, "--set: 'a' is '1' and has no keys of its own"},
     {"list.b=1", MOE_ERROR_USAGE, "--set: 'list' is a list and has no keys of its own"},
-    {"new.key=[1", MOE_ERROR_INPUT, "--set:2:1: "},
-    {"new.key={b: &x 1}", MOE_ERROR_INPUT, "--set:1:5: anchors"},
+    {"new.key=[1", MOE_ERROR_INPUT, "--set new.key:2:1: "},
+    {"new.key={b: &x 1}", MOE_ERROR_INPUT, "--set new.key:1:5: anchors"},
     {"a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a=1", MOE_ERROR_USAGE,
      "more than 32 keys"},
 };
