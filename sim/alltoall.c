@@ -173,6 +173,18 @@ void moe_alltoall_send_all(MoeAllToAll *job)
             moe_alltoall_send(job, from, (from + offset) % n);
 }
 
+void moe_alltoall_send_all_over(MoeAllToAll *job, MoeFabric fabric)
+{
+    gint64 n = job->programs->n_ranks;
+    moe_alltoall_exchange(job);
+    for (gint64 from = 0; from < n; from++) {
+        for (gint64 offset = 1; offset < n; offset++) {
+            gint64 to = (from + offset) % n, tokens = job->copies[from * n + to];
+            moe_alltoall_put(job, from, to, fabric, tokens, tokens, tokens);
+        }
+    }
+}
+
 gint64 moe_alltoall_one_exchange(const MoeTransfer *transfer, gint64 n_ranks)
 {
     (void)transfer;

@@ -123,6 +123,9 @@ void moe_alltoall_send(MoeAllToAll *job, gint64 from, gint64 to);
 /* One exchange in which every rank sends to all others, as moe_alltoall_send(). */
 void moe_alltoall_send_all(MoeAllToAll *job);
 
+/* The same over @fabric, whatever connects the ranks beside it. */
+void moe_alltoall_send_all_over(MoeAllToAll *job, MoeFabric fabric);
+
 /* Ranks that take part in @node, which are consecutive: the first, how many. */
 gint64 moe_alltoall_first(const MoeAllToAll *job, gint64 node);
 gint64 moe_alltoall_count(const MoeAllToAll *job, gint64 node);

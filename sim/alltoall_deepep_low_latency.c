@@ -10,18 +10,10 @@
  * startup + k + (G N - 1) m / o by RDMA alone. */
 static void lower(MoeAllToAll *job)
 {
-    gint64 n = job->programs->n_ranks;
-    if (job->transfer->local == MOE_LOCAL_SCALE_UP) {
+    if (job->transfer->local == MOE_LOCAL_SCALE_UP)
         moe_alltoall_send_all(job);
-        return;
-    }
-    moe_alltoall_exchange(job);
-    for (gint64 from = 0; from < n; from++) {
-        for (gint64 offset = 1; offset < n; offset++) {
-            gint64 to = (from + offset) % n, tokens = job->copies[from * n + to];
-            moe_alltoall_put(job, from, to, MOE_FABRIC_SCALE_OUT, tokens, tokens, tokens);
-        }
-    }
+    else
+        moe_alltoall_send_all_over(job, MOE_FABRIC_SCALE_OUT);
 }
 
 const MoeAllToAllKind moe_alltoall_deepep_low_latency = {

@@ -9,14 +9,7 @@
  * startup + latency + (N-1) m / bandwidth. */
 static void lower(MoeAllToAll *job)
 {
-    gint64 n = job->programs->n_ranks;
-    moe_alltoall_exchange(job);
-    for (gint64 from = 0; from < n; from++) {
-        for (gint64 offset = 1; offset < n; offset++) {
-            gint64 to = (from + offset) % n, tokens = job->copies[from * n + to];
-            moe_alltoall_put(job, from, to, MOE_FABRIC_SCALE_UP, tokens, tokens, tokens);
-        }
-    }
+    moe_alltoall_send_all_over(job, MOE_FABRIC_SCALE_UP);
 }
 
 const MoeAllToAllKind moe_alltoall_one_sided = {
