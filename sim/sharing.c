@@ -2,6 +2,7 @@
 
 #include "sim/sharing.h"
 
+#include "sim/flows.h"
 #include "sim/groups.h"
 #include "sim/heap.h"
 
@@ -11,46 +12,22 @@
 /* Times closer than this share of a group's age, or this many seconds, are one. */
 static const double equal_share = 1e-9, equal_s = 1e-12;
 
-enum { NO_TAG = G_MAXUINT32, MOST_LINKS = 0xffffff, FEW = 4096, INSIDE = 3, AHEAD = 16 };
-
-/* What has become of a flow: out, not looked at by the newest solutions, or which of these fixed its
- * rate. A byte each, apart from the flows: whoever looks for the few asks for no more. */
-enum { DEAD, UNFIXED, LAST_PASS = G_MAXUINT8 };
-
-/* Work is bytes / weight. A flow ends when the work of the link that has fixed its rate, what a flow
- * of weight 1 would have got there, reaches a mark; it stays where it is as long as that link does. */
-typedef struct {
-    double mark;
-    guint32 n : 8;   /* links */
-    guint32 by : 24; /* the link that has fixed its rate */
-    float weight;
-    guint32 first; /* its links in the pool */
-    guint32 tag;   /* NO_TAG: its end has been told */
-} Flow;
-
-/* What the list of a link says about a flow. */
-typedef struct {
-    double mark; /* if this link has fixed its rate */
-    float weight;
-    guint32 others[INSIDE]; /* its other links, if so few; n_links: none */
-} Entry;
+enum { FEW = 4096 };
 
 typedef struct {
     double capacity, weight; /* weight: of its live flows */
-    guint32 live;            /* its live flows */
-    guint32 n, size;
-    guint32 *flows;     /* [n]: the live ones, and dead ones not yet weeded out */
-    Entry *entries;     /* [n] */
-    double work, since; /* done until then */
-    double level;       /* work per second; 0: it fixes no rates */
-    double given;       /* rates that it has fixed, of flows that are still there */
-    double unused;      /* bytes that those gone since then have left, or taken too much */
-    double credit;      /* s that this gives to the others */
+    guint32 live;            /* those */
+    double work, since;      /* done until then */
+    double level;            /* work per second; 0: it fixes no rates */
+    double given;            /* rates that it has fixed, of flows that are still there */
+    double unused;           /* bytes that those gone since then have left, or taken too much */
+    double credit;           /* s that this gives to the others */
 } Link;
 
-/* What a solution has not yet given away. */
+/* What a solution has not yet given away, and to which flows of the list. */
 typedef struct {
     double capacity, weight;
+    guint64 *flows; /* the list's */
     guint32 n;
 } Open;
 
@@ -60,26 +37,18 @@ struct MoeSharing {
     double quantum, longest; /* longest window */
     guint32 n_links;
     Link *links; /* [n_links + 1]; the last one, without work, fixes those that wait to start */
-    Open *open;
+    Open *open;  /* [n_links + 1] */
+    MoeFlows flows;
     MoeGroup *groups;
-    Flow *flows;
-    guint8 *passes;                              /* of each flow */
-    guint32 n_flows, size_flows, placed, n_dead; /* flows from number `placed` on wait to start */
-    guint32 *pool;
-    guint32 n_pool, size_pool;
     double begin, started, start_at; /* no flow before; the last ones started; the next ones will */
-    guint8 pass;                     /* of the newest solution */
     double earliest, until;          /* the first end of the solution; where its window may end */
     MoeEnds found;
-    guint32 *chosen; /* which of its list the link fixes; as long as the longest list */
-    guint32 size_chosen;
     MoeHeap heap, events;
 };
 
 MoeSharing *moe_sharing_new(guint32 n_links, const double *bandwidth, double quantum,
                             MoeSharingEnd ended, void *user)
 {
-    g_assert(n_links < MOST_LINKS);
     MoeSharing *s = g_new0(MoeSharing, 1);
     *s = (MoeSharing){
         .ended = ended,
@@ -87,12 +56,12 @@ MoeSharing *moe_sharing_new(guint32 n_links, const double *bandwidth, double qua
         .quantum = quantum,
         .n_links = n_links,
         .links = g_new0(Link, n_links + 1),
-        .open = g_new(Open, n_links),
+        .open = g_new0(Open, n_links + 1),
         .groups = g_new0(MoeGroup, n_links),
         .started = -INFINITY,
         .start_at = INFINITY,
-        .pass = UNFIXED,
     };
+    moe_flows_init(&s->flows, n_links);
     for (guint32 l = 0; l < n_links; l++) {
         g_assert(bandwidth[l] > 0);
         s->links[l].capacity = bandwidth[l];
@@ -105,19 +74,13 @@ void moe_sharing_free(MoeSharing *s)
 {
     if (s == NULL)
         return;
-    for (guint32 l = 0; l < s->n_links; l++) {
-        g_free(s->links[l].flows);
-        g_free(s->links[l].entries);
+    for (guint32 l = 0; l < s->n_links; l++)
         g_free(s->groups[l].ends.items);
-    }
+    moe_flows_clear(&s->flows);
     g_free(s->links);
     g_free(s->open);
     g_free(s->groups);
-    g_free(s->flows);
-    g_free(s->passes);
-    g_free(s->pool);
     g_free(s->found.items);
-    g_free(s->chosen);
     g_free(s->heap.items);
     g_free(s->events.items);
     g_free(s);
@@ -128,124 +91,119 @@ void moe_sharing_set_window(MoeSharing *s, double seconds)
     s->longest = seconds;
 }
 
-static double rate_of(const MoeSharing *s, const Flow *flow)
+static double rate_of(const MoeSharing *s, const MoeFlow *flow)
 {
     return s->links[flow->by].level * (double)flow->weight;
 }
-
-/* --- lists ----------------------------------------------------------------------------------- */
 
 /* What a flow would have used until now if it had not ended before, or takes after now, belongs to
  * the flows that its bottleneck has fixed beside it. */
 static void remove_flow(MoeSharing *s, const MoeEnd *end, double now)
 {
-    const Flow *flow = &s->flows[end->flow];
+    const MoeFlow *flow = moe_flow(&s->flows, end->flow);
     Link *bottleneck = &s->links[flow->by];
     double rate = rate_of(s, flow);
     bottleneck->given -= rate;
     bottleneck->unused += rate * (now - end->finish);
     bottleneck->credit =
         bottleneck->given > rate * equal_share ? bottleneck->unused / bottleneck->given : 0;
-    s->passes[end->flow] = DEAD;
-    s->n_dead++;
-    for (guint32 i = 0; i < flow->n; i++) {
-        Link *link = &s->links[s->pool[flow->first + i]];
+    for (guint32 k = 0; k < flow->n; k++) {
+        Link *link = &s->links[flow->places[k].link];
         link->live--;
         link->weight = link->live > 0 ? link->weight - (double)flow->weight : 0;
     }
-}
-
-/* Drops the dead flows of a link. */
-static void weed(MoeSharing *s, Link *link)
-{
-    guint32 n = 0;
-    for (guint32 i = 0; i < link->n; i++)
-        if (s->passes[link->flows[i]] != DEAD) {
-            link->flows[n] = link->flows[i];
-            link->entries[n++] = link->entries[i];
-        }
-    link->n = n;
+    moe_flows_remove(&s->flows, end->flow);
 }
 
 /* --- one solution ---------------------------------------------------------------------------- */
 
-static void begin_pass(MoeSharing *s)
+static void take(MoeSharing *s, MoePlace place, const MoeListed *entry, double level)
 {
-    if (s->pass == LAST_PASS) {
-        for (guint32 id = 0; id < s->n_flows; id++)
-            s->passes[id] = MIN(s->passes[id], UNFIXED);
-        s->pass = UNFIXED;
-    }
-    s->pass++;
-}
-
-/* Gathers which flows of a link the solution has not fixed; their number. Without branches, since no
- * processor could predict them. */
-static guint32 gather(MoeSharing *s, Link *link)
-{
-    if (link->n - link->live > link->n / 8)
-        weed(s, link);
-    const guint8 *passes = s->passes;
-    const guint32 *flows = link->flows;
-    guint32 *chosen = s->chosen, found = 0, n = link->n;
-    guint8 pass = s->pass;
-    for (guint32 i = 0; i < n; i++) {
-        guint8 of = passes[flows[i]];
-        chosen[found] = i;
-        found += (of != DEAD) & (of != pass);
-    }
-    return found;
-}
-
-static void take(Open *open, double rate, double weight)
-{
-    open->capacity -= rate;
-    open->weight -= weight;
+    Open *open = &s->open[place.link];
+    open->capacity -= level * (double)entry->weight;
+    open->weight -= (double)entry->weight;
     open->n--;
+    moe_flows_set(open->flows, place.at, FALSE);
 }
 
-static void take_from_others(MoeSharing *s, guint32 full, const Flow *flow, const Entry *entry,
-                             double rate)
+/* What it takes from link @full itself, which is through, does not matter. */
+static void take_from_others(MoeSharing *s, guint32 full, const MoeListed *entry, double level)
 {
-    double weight = (double)entry->weight;
-    const guint32 *links = s->pool + flow->first;
-    if (flow->n <= INSIDE + 1)
-        for (guint32 k = 0; k < INSIDE && entry->others[k] != s->n_links; k++)
-            take(&s->open[entry->others[k]], rate, weight);
-    else
-        for (guint32 k = 0; k < flow->n; k++)
-            if (links[k] != full)
-                take(&s->open[links[k]], rate, weight);
+    guint32 n;
+    const MoePlace *places = moe_flows_others(&s->flows, full, entry, &n);
+    for (guint32 k = 0; k < n && places[k].link != s->n_links; k++)
+        take(s, places[k], entry, level);
+}
+
+/* Link @full fixes flow @at of its list, which another has fixed until now. */
+static void take_over(MoeSharing *s, guint32 full, guint32 at)
+{
+    MoeList *list = &s->flows.lists[full];
+    const MoeListed *entry = moe_flows_listed(&s->flows, full, at);
+    MoeFlow *flow = moe_flow(&s->flows, entry->flow);
+    guint32 n, by = flow->by;
+    const MoePlace *places = moe_flows_others(&s->flows, full, entry, &n);
+    for (guint32 k = 0; k < n && places[k].link != s->n_links; k++)
+        if (places[k].link == by)
+            moe_flows_set(s->flows.lists[by].own, places[k].at, FALSE);
+    flow->mark = list->marks[at] = s->links[full].work + fmax(0, flow->mark - s->links[by].work);
+    flow->by = full & MOE_FLOW_GONE;
+    list->least[at / MOE_FLOW_WORD] = MIN(list->least[at / MOE_FLOW_WORD], flow->mark);
+}
+
+static guint32 first_of(guint32 word, guint64 bits)
+{
+    return word * MOE_FLOW_WORD + (guint32)__builtin_ctzll(bits);
+}
+
+static void prefetch(const MoeFlows *flows, const guint64 *entries, guint32 size, guint64 bits)
+{
+    for (; bits != 0; bits &= bits - 1)
+        __builtin_prefetch(moe_flow(flows, moe_listed(entries, size, first_of(0, bits))->flow));
+}
+
+/* Finds those of a word of a link's list that may end in the window. */
+static void find_ends(MoeSharing *s, guint32 l, guint32 word, guint64 flows, double now,
+                      double begin)
+{
+    const Link *link = &s->links[l];
+    MoeList *list = &s->flows.lists[l];
+    double ending = link->work + link->level * (s->until - now);
+    if (list->least[word] > ending)
+        return;
+    list->least[word] = INFINITY;
+    for (; flows != 0; flows &= flows - 1) {
+        guint32 at = first_of(word, flows);
+        double mark = list->marks[at];
+        list->least[word] = MIN(list->least[word], mark);
+        if (mark > ending)
+            continue;
+        double finish = now + fmax(0, mark - link->work) / link->level;
+        if (finish < s->earliest) {
+            s->earliest = finish;
+            s->until = finish + s->longest + equal_s + equal_share * (finish - begin);
+            ending = link->work + link->level * (s->until - now);
+        }
+        moe_ends_add(&s->found, finish, moe_flows_listed(&s->flows, l, at)->flow);
+    }
 }
 
 /* Fixes all flows of a link that is full. */
 static void freeze(MoeSharing *s, guint32 full, double now, double begin)
 {
-    Link *link = &s->links[full];
-    double level = link->level, work = link->work, ending = work + level * (s->until - now);
-    guint32 n = gather(s, link);
-    guint8 pass = s->pass;
-    for (guint32 i = 0; i < n; i++) {
-        Entry *entry = &link->entries[s->chosen[i]];
-        guint32 id = link->flows[s->chosen[i]];
-        Flow *flow = &s->flows[id];
-        if (i + AHEAD < n)
-            __builtin_prefetch(&s->flows[link->flows[s->chosen[i + AHEAD]]]);
-        s->passes[id] = pass;
-        if (flow->by != full) {
-            flow->mark = entry->mark = work + fmax(0, flow->mark - s->links[flow->by].work);
-            flow->by = full & MOST_LINKS;
-        }
-        take_from_others(s, full, flow, entry, level * (double)entry->weight);
-        if (entry->mark > ending)
-            continue;
-        double finish = now + fmax(0, entry->mark - work) / level;
-        if (finish < s->earliest) {
-            s->earliest = finish;
-            s->until = finish + s->longest + equal_s + equal_share * (finish - begin);
-            ending = work + level * (s->until - now);
-        }
-        moe_ends_add(&s->found, finish, id);
+    MoeList *list = &s->flows.lists[full];
+    double level = s->links[full].level;
+    guint32 size = 1 + s->flows.inside;
+    for (guint32 w = 0; w < moe_flows_words(list->n); w++) {
+        const guint64 *entries = list->entries + (gsize)w * MOE_FLOW_WORD * size;
+        guint64 open = list->open[w], others = open & ~list->own[w];
+        prefetch(&s->flows, entries, size, list->apart ? open : others);
+        for (guint64 rest = open; rest != 0; rest &= rest - 1)
+            take_from_others(s, full, moe_listed(entries, size, first_of(0, rest)), level);
+        for (guint64 rest = others; rest != 0; rest &= rest - 1)
+            take_over(s, full, first_of(w, rest));
+        list->own[w] |= open;
+        find_ends(s, full, w, open, now, begin);
     }
     s->open[full].n = 0;
 }
@@ -261,9 +219,12 @@ static void fill(MoeSharing *s, guint32 root, double now)
         link->work += link->level * (now - link->since + link->credit);
         link->since = now;
         link->level = link->unused = link->credit = 0;
-        s->open[l] = (Open){link->capacity, link->weight, link->live};
-        if (link->live > 0)
+        const MoeList *list = &s->flows.lists[l];
+        s->open[l] = (Open){link->capacity, link->weight, list->open, link->live};
+        if (link->live > 0) {
+            memcpy(list->open, list->alive, moe_flows_words(list->n) * sizeof(guint64));
             moe_heap_push(heap, link->capacity / link->weight, l, 0);
+        }
         l = s->groups[l].next;
     } while (l != root);
     double level = 0;
@@ -294,10 +255,10 @@ static guint fall_together(MoeSharing *s, double begin)
     double first = ends[0].finish;
     guint n = 0;
     for (; n < s->found.n; n++) {
-        const Flow *flow = &s->flows[ends[n].flow];
+        const MoeFlow *flow = moe_flow(&s->flows, ends[n].flow);
         double passed = ends[n].finish - first, age = ends[n].finish - begin, share = 0;
         for (guint32 k = 0; k < flow->n; k++) {
-            guint32 l = s->pool[flow->first + k];
+            guint32 l = flow->places[k].link;
             s->open[l].capacity += rate_of(s, flow);
             share = MAX(share, s->open[l].capacity / s->links[l].capacity);
         }
@@ -319,7 +280,6 @@ static void solve(MoeSharing *s, guint32 root, double now)
         }
     group->changed = group->told = FALSE;
     group->ends.n = 0;
-    begin_pass(s);
     s->earliest = s->until = INFINITY;
     s->found.n = 0;
     fill(s, root, now);
@@ -350,18 +310,16 @@ static void split(MoeSharing *s, guint32 root, double now)
     moe_groups_scatter(s->groups, root);
     for (guint m = 0; m < members->len; m++) {
         guint32 from = g_array_index(members, guint32, m);
-        Link *link = &s->links[from];
-        weed(s, link);
-        for (guint32 i = 0; i < link->n; i++) {
-            const Flow *flow = &s->flows[link->flows[i]];
-            const guint32 *links = s->pool + flow->first;
-            if (links[0] != from)
+        const MoeList *list = &s->flows.lists[from];
+        for (guint32 i = 0; i < list->n; i++) {
+            const MoeFlow *flow = moe_flow(&s->flows, moe_flows_listed(&s->flows, from, i)->flow);
+            if (!moe_flows_has(list->alive, i) || flow->places[0].link != from)
                 continue;
             guint32 at = moe_group_of(s->groups, from);
             if (s->groups[at].n_flows++ == 0)
                 s->groups[at].begin = begin;
             for (guint32 k = 1; k < flow->n; k++)
-                moe_groups_unite(s->groups, links[0], links[k]);
+                moe_groups_unite(s->groups, from, flow->places[k].link);
         }
     }
     for (guint m = 0; m < members->len; m++) {
@@ -395,13 +353,13 @@ static void tell(MoeSharing *s, guint32 root, double now)
     double rates = 0, moment = 0;
     for (guint i = 0; i < group->ends.n; i++) {
         const MoeEnd *end = &group->ends.items[i];
-        Flow *flow = &s->flows[end->flow];
+        MoeFlow *flow = moe_flow(&s->flows, end->flow);
         double rate = rate_of(s, flow);
         rates += rate;
         moment += rate * (end->finish - now);
-        if (flow->tag != NO_TAG)
+        if (flow->tag != MOE_FLOW_TOLD)
             s->ended(flow->tag, end->finish, s->user);
-        flow->tag = NO_TAG;
+        flow->tag = MOE_FLOW_TOLD;
     }
     group->told = TRUE;
     double at = now + moment / rates;
@@ -413,100 +371,61 @@ static void tell(MoeSharing *s, guint32 root, double now)
 
 /* --- flows that come ------------------------------------------------------------------------- */
 
-/* How flow @id stands in the list of one of its links. */
-static Entry entry_of(const MoeSharing *s, guint32 id, guint32 l)
-{
-    const Flow *flow = &s->flows[id];
-    Entry entry = {.weight = flow->weight, .others = {s->n_links, s->n_links, s->n_links}};
-    for (guint32 k = 0, n = 0; k < flow->n && n < INSIDE; k++)
-        if (s->pool[flow->first + k] != l)
-            entry.others[n++] = s->pool[flow->first + k];
-    return entry;
-}
-
-static void link_add(MoeSharing *s, guint32 l, guint32 id, double now)
+static void link_add(MoeSharing *s, guint32 l, double weight, double now)
 {
     Link *link = &s->links[l];
-    if (link->n == link->size) {
-        weed(s, link);
-        if (link->n >= link->size / 2) {
-            link->size = MAX(8, 2 * link->size);
-            link->flows = g_renew(guint32, link->flows, link->size);
-            link->entries = g_renew(Entry, link->entries, link->size);
-            if (link->size > s->size_chosen) {
-                s->size_chosen = link->size;
-                s->chosen = g_renew(guint32, s->chosen, s->size_chosen);
-            }
-        }
-    }
     if (link->live == 0) {
         link->work = link->level = 0;
         link->since = now;
+        s->flows.lists[l].n = 0;
     }
-    link->flows[link->n] = id;
-    link->entries[link->n++] = entry_of(s, id, l);
     link->live++;
-    link->weight += (double)s->flows[id].weight;
-}
-
-/* Where the pool holds these links now. */
-static guint32 pool_add(MoeSharing *s, const guint32 *links, guint n_links)
-{
-    if (s->n_pool + n_links > s->size_pool) {
-        s->size_pool = MAX(256, s->size_pool + s->size_pool / 2 + n_links);
-        s->pool = g_renew(guint32, s->pool, s->size_pool);
-    }
-    memcpy(s->pool + s->n_pool, links, n_links * sizeof(*links));
-    s->n_pool += n_links;
-    return s->n_pool - n_links;
+    link->weight += weight;
 }
 
 void moe_sharing_add(MoeSharing *s, double now, const guint32 *links, guint n_links, double weight,
                      double bytes, guint32 tag)
 {
-    g_assert(n_links > 0 && n_links <= G_MAXUINT8 && bytes > 0 && weight > 0 && tag != NO_TAG);
-    if (s->n_flows == s->size_flows) {
-        s->size_flows = MAX(64, s->size_flows + s->size_flows / 2);
-        s->flows = g_renew(Flow, s->flows, s->size_flows);
-        s->passes = g_renew(guint8, s->passes, s->size_flows);
-    }
-    Flow *flow = &s->flows[s->n_flows];
-    *flow = (Flow){.n = (guint8)n_links,
-                   .by = s->n_links & MOST_LINKS,
-                   .weight = (float)weight,
-                   .first = pool_add(s, links, n_links),
-                   .tag = tag};
-    flow->mark = bytes / (double)flow->weight;
-    s->passes[s->n_flows] = UNFIXED;
-    if (s->n_flows == s->n_dead)
+    g_assert(n_links > 0 && n_links <= G_MAXUINT8 && bytes > 0 && weight > 0 &&
+             tag != MOE_FLOW_TOLD);
+    if (s->flows.n == s->flows.n_gone)
         s->begin = now;
-    if (s->n_flows++ == s->placed) {
+    if (s->flows.n_pool == s->flows.placed) {
         double delay = fmin(s->longest / 2, s->quantum * (now - s->begin));
         s->start_at = fmax(now, s->started + delay);
+    }
+    moe_flows_add(&s->flows, links, n_links, (float)weight, bytes / (double)(float)weight, tag);
+}
+
+/* Gives the flows that wait their place among links and groups. */
+static void place(MoeSharing *s, double now)
+{
+    MoeFlows *flows = &s->flows;
+    moe_flows_fit(flows);
+    for (; flows->placed < flows->n_pool; flows->placed = moe_flow_next(flows, flows->placed)) {
+        const MoeFlow *flow = moe_flow(flows, flows->placed);
+        guint32 root = flow->places[0].link;
+        for (guint32 k = 0; k < flow->n; k++) {
+            link_add(s, flow->places[k].link, (double)flow->weight, now);
+            root = moe_groups_unite(s->groups, root, flow->places[k].link);
+        }
+        MoeGroup *group = &s->groups[root];
+        if (group->n_flows++ == 0)
+            group->begin = now;
+        group->changed = TRUE;
+        moe_flows_list(flows, flows->placed);
     }
 }
 
 static void start(MoeSharing *s, double now)
 {
-    guint32 first = s->placed;
-    for (; s->placed < s->n_flows; s->placed++) {
-        const Flow *flow = &s->flows[s->placed];
-        const guint32 *links = s->pool + flow->first;
-        guint32 root = moe_group_of(s->groups, links[0]);
-        for (guint32 i = 0; i < flow->n; i++) {
-            link_add(s, links[i], s->placed, now);
-            root = moe_groups_unite(s->groups, root, links[i]);
-        }
-        MoeGroup *group = &s->groups[root];
-        if (group->n_flows++ == 0)
-            group->begin = now;
-    }
+    const MoeFlows *flows = &s->flows;
+    guint32 first = flows->placed;
+    place(s, now);
     s->started = now;
     s->start_at = INFINITY;
-    for (guint32 id = first; id < s->placed; id++)
-        s->groups[moe_group_of(s->groups, s->pool[s->flows[id].first])].changed = TRUE;
-    for (guint32 id = first; id < s->placed; id++) {
-        guint32 root = moe_group_of(s->groups, s->pool[s->flows[id].first]);
+    for (guint32 id = first; id < flows->placed; id = moe_flow_next(flows, id)) {
+        guint32 root = moe_group_of(s->groups, moe_flow(flows, id)->places[0].link);
         if (s->groups[root].changed)
             solve(s, root, now);
     }
@@ -514,39 +433,19 @@ static void start(MoeSharing *s, double now)
 
 /* --- time ------------------------------------------------------------------------------------ */
 
-/* Numbers the live flows anew when most are dead. */
+/* Numbers the live flows anew when most are gone. */
 static void renumber(MoeSharing *s)
 {
-    if (s->n_dead < FEW || 2 * s->n_dead < s->n_flows)
+    MoeFlows *flows = &s->flows;
+    if (flows->n_gone < FEW || 2 * flows->n_gone < flows->n)
         return;
+    moe_flows_number(flows);
     for (guint32 l = 0; l < s->n_links; l++)
-        weed(s, &s->links[l]);
-    g_autofree guint32 *map = g_new(guint32, s->n_flows);
-    guint32 n = 0, n_pool = 0, placed = s->placed;
-    for (guint32 id = 0; id < s->n_flows; id++) {
-        Flow flow = s->flows[id];
-        if (id == placed)
-            s->placed = n;
-        if (s->passes[id] == DEAD)
-            continue;
-        memmove(s->pool + n_pool, s->pool + flow.first, flow.n * sizeof(*s->pool));
-        flow.first = n_pool;
-        n_pool += flow.n;
-        map[id] = n;
-        s->passes[n] = s->passes[id];
-        s->flows[n++] = flow;
-    }
-    if (placed == s->n_flows)
-        s->placed = n;
-    s->n_flows = n;
-    s->n_pool = n_pool;
-    s->n_dead = 0;
-    for (guint32 l = 0; l < s->n_links; l++) {
-        for (guint32 i = 0; i < s->links[l].n; i++)
-            s->links[l].flows[i] = map[s->links[l].flows[i]];
-        for (guint32 i = 0; i < s->groups[l].ends.n; i++)
-            s->groups[l].ends.items[i].flow = map[s->groups[l].ends.items[i].flow];
-    }
+        for (guint32 i = 0; i < s->groups[l].ends.n; i++) {
+            MoeEnd *end = &s->groups[l].ends.items[i];
+            end->flow = moe_flow(flows, end->flow)->new_id;
+        }
+    moe_flows_move(flows);
 }
 
 /* Drops events that newer ones have replaced. */
@@ -583,8 +482,11 @@ void moe_sharing_advance(MoeSharing *s, double now)
 
 double moe_sharing_rate(const MoeSharing *s, guint32 tag)
 {
-    for (guint32 id = 0; id < s->placed; id++)
-        if (s->passes[id] != DEAD && s->flows[id].tag == tag)
-            return rate_of(s, &s->flows[id]);
+    const MoeFlows *flows = &s->flows;
+    for (guint32 id = 0; id < flows->placed; id = moe_flow_next(flows, id)) {
+        const MoeFlow *flow = moe_flow(flows, id);
+        if (flow->by != MOE_FLOW_GONE && flow->tag == tag)
+            return rate_of(s, flow);
+    }
     return 0;
 }

@@ -1,0 +1,166 @@
+#include "config.h"
+
+#include "sim/flows.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MOST_INSIDE = 5 };
+
+void moe_flows_init(MoeFlows *flows, guint32 n_links)
+{
+    g_assert(n_links < MOE_FLOW_GONE);
+    *flows = (MoeFlows){
+        .n_links = n_links, .lists = g_new0(MoeList, n_links + 1), .most = 2, .inside = 1};
+}
+
+void moe_flows_clear(MoeFlows *flows)
+{
+    for (guint32 l = 0; l < flows->n_links; l++) {
+        MoeList *list = &flows->lists[l];
+        g_free(list->entries);
+        g_free(list->alive);
+        g_free(list->own);
+        g_free(list->open);
+        g_free(list->marks);
+        g_free(list->least);
+    }
+    g_free(flows->lists);
+    g_free(flows->pool);
+}
+
+void moe_flows_add(MoeFlows *flows, const guint32 *links, guint n, float weight, double mark,
+                   guint32 tag)
+{
+    guint32 size = (guint32)((sizeof(MoeFlow) + n * sizeof(MoePlace)) / sizeof(guint64));
+    if (flows->n_pool + size > flows->size_pool) {
+        flows->size_pool = MAX(256, flows->size_pool + flows->size_pool / 2 + size);
+        flows->pool = g_renew(guint64, flows->pool, flows->size_pool);
+    }
+    MoeFlow *flow = moe_flow(flows, flows->n_pool);
+    *flow = (MoeFlow){.mark = mark,
+                      .weight = weight,
+                      .n = (guint8)n,
+                      .by = flows->n_links & MOE_FLOW_GONE,
+                      .tag = tag};
+    for (guint k = 0; k < n; k++)
+        flow->places[k] = (MoePlace){links[k], 0};
+    flows->n_pool += size;
+    flows->n++;
+    flows->most = MAX(flows->most, n);
+}
+
+static void grow(const MoeFlows *flows, MoeList *list)
+{
+    if (list->n < list->size)
+        return;
+    list->size = MAX(MOE_FLOW_WORD, 2 * list->size);
+    guint32 words = list->size / MOE_FLOW_WORD;
+    list->entries = g_renew(guint64, list->entries, (gsize)list->size * (1 + flows->inside));
+    list->alive = g_renew(guint64, list->alive, words);
+    list->own = g_renew(guint64, list->own, words);
+    list->open = g_renew(guint64, list->open, words);
+    list->marks = g_renew(double, list->marks, list->size);
+    list->least = g_renew(double, list->least, words);
+}
+
+/* The last place of a list becomes that of a flow. */
+static guint32 append(const MoeFlows *flows, const MoeFlow *flow, guint32 link)
+{
+    MoeList *list = &flows->lists[link];
+    grow(flows, list);
+    guint32 at = list->n++, word = at / MOE_FLOW_WORD;
+    if (at % MOE_FLOW_WORD == 0) {
+        list->alive[word] = 0;
+        list->least[word] = INFINITY;
+    }
+    moe_flows_set(list->alive, at, TRUE);
+    moe_flows_set(list->own, at, flow->by == link);
+    if (flow->by == link)
+        list->least[word] = MIN(list->least[word], flow->mark);
+    list->marks[at] = flow->mark;
+    list->apart |= flow->n > flows->inside + 1;
+    return at;
+}
+
+void moe_flows_list(MoeFlows *flows, guint32 id)
+{
+    MoeFlow *flow = moe_flow(flows, id);
+    for (guint32 k = 0; k < flow->n; k++)
+        flow->places[k].at = append(flows, flow, flow->places[k].link);
+    for (guint32 k = 0; k < flow->n; k++) {
+        MoePlace place = flow->places[k];
+        MoeListed *entry = moe_flows_listed(flows, place.link, place.at);
+        entry->weight = flow->weight;
+        entry->flow = id;
+        guint32 n = 0;
+        for (guint32 i = 0; i < flow->n && n < flows->inside; i++)
+            if (i != k)
+                entry->others[n++] = flow->places[i];
+        if (n < flows->inside)
+            entry->others[n] = (MoePlace){flows->n_links, 0};
+        if (flow->n > flows->inside + 1)
+            entry->others[0] = place;
+    }
+}
+
+/* Puts all flows that are placed and not gone into their lists anew. */
+static void list_anew(MoeFlows *flows)
+{
+    for (guint32 l = 0; l < flows->n_links; l++)
+        flows->lists[l].n = flows->lists[l].apart = 0;
+    for (guint32 id = 0; id < flows->placed; id = moe_flow_next(flows, id))
+        if (moe_flow(flows, id)->by != MOE_FLOW_GONE)
+            moe_flows_list(flows, id);
+}
+
+void moe_flows_fit(MoeFlows *flows)
+{
+    guint32 inside = flows->most <= MOST_INSIDE + 1 ? flows->most - 1 : 1;
+    if (flows->inside == inside)
+        return;
+    flows->inside = inside;
+    for (guint32 l = 0; l < flows->n_links; l++)
+        flows->lists[l].size = 0; /* of other entries */
+    list_anew(flows);
+}
+
+void moe_flows_remove(MoeFlows *flows, guint32 id)
+{
+    MoeFlow *flow = moe_flow(flows, id);
+    for (guint32 k = 0; k < flow->n; k++)
+        moe_flows_set(flows->lists[flow->places[k].link].alive, flow->places[k].at, FALSE);
+    flow->by = MOE_FLOW_GONE;
+    flows->n_gone++;
+}
+
+void moe_flows_number(MoeFlows *flows)
+{
+    guint32 new_id = 0;
+    for (guint32 id = 0; id < flows->n_pool; id = moe_flow_next(flows, id)) {
+        MoeFlow *flow = moe_flow(flows, id);
+        flow->new_id = new_id;
+        if (flow->by != MOE_FLOW_GONE)
+            new_id += moe_flow_next(flows, id) - id;
+    }
+}
+
+void moe_flows_move(MoeFlows *flows)
+{
+    guint32 n_pool = 0, placed = flows->placed;
+    for (guint32 id = 0, next; id < flows->n_pool; id = next) {
+        next = moe_flow_next(flows, id);
+        if (id == placed)
+            flows->placed = n_pool;
+        if (moe_flow(flows, id)->by == MOE_FLOW_GONE)
+            continue;
+        memmove(flows->pool + n_pool, flows->pool + id, (next - id) * sizeof(guint64));
+        n_pool += next - id;
+    }
+    if (placed == flows->n_pool)
+        flows->placed = n_pool;
+    flows->n_pool = n_pool;
+    flows->n -= flows->n_gone;
+    flows->n_gone = 0;
+    list_anew(flows);
+}
