@@ -104,18 +104,6 @@ void moe_alltoall_exchange(MoeAllToAll *job)
     job->started = TRUE;
 }
 
-static gboolean is_connected(MoeAllToAll *job, MoeFabric fabric, gint64 from, gint64 to)
-{
-    guint8 known = (guint8)(1 << (2 * fabric)), there = (guint8)(2 << (2 * fabric)), none = 0;
-    guint8 *seen = job->routes != NULL ? &job->routes[from * job->programs->n_ranks + to] : &none;
-    if (!(*seen & known)) {
-        guint32 links[MOE_ROUTE_MOST];
-        gboolean found = moe_topology_route(job->topology, fabric, from, to, links) > 0;
-        *seen |= (guint8)(known | (found ? there : 0));
-    }
-    return (*seen & there) != 0;
-}
-
 /* The current chunks' part of @n. */
 static gint64 part(const MoeAllToAll *job, gint64 n)
 {
@@ -136,7 +124,7 @@ void moe_alltoall_put(MoeAllToAll *job, gint64 from, gint64 to, MoeFabric fabric
     gint64 own = MIN(part(job, job->back ? at_end : at_home), n);
     job->own[sender] += own;
     job->forwarded[sender] += n - own;
-    if (!is_connected(job, fabric, sender, receiver)) {
+    if (moe_routes_get(job->programs->routes, job->topology, fabric, sender, receiver).n == 0) {
         if (!job->failed) {
             job->failed_from = sender;
             job->failed_to = receiver;

@@ -64,7 +64,6 @@ struct MoeAllToAll {
      * send a token once per node, else NULL. */
     const gint64 *nodes;
     gint64 n_nodes;
-    guint8 *routes; /* [ranks, ranks], zero at first: which routes are known to be there; or NULL */
     MoePrograms *programs;
 
     /* Filled by moe_alltoall_lower(), [ranks], copies: that a rank sends of its own, that it sends on

@@ -17,7 +17,6 @@ typedef struct {
     MoeTraffic *traffic;
     gint64 *copies;                      /* [ranks, ranks] */
     gint64 *own, *forwarded, *delivered; /* [ranks] */
-    guint8 *routes;                      /* [ranks, ranks] */
     gint64 *local;                       /* [experts]: tokens of one rank's experts */
     const MoeCost *costs;                /* [ranks]: on the GPU of each */
     GError **error;
@@ -55,7 +54,6 @@ static gboolean transfer(Lowering *w, MoePhase phase, MoeSent *sent_out)
         .copies = w->copies,
         .nodes = w->traffic->nodes,
         .n_nodes = w->traffic->n_nodes,
-        .routes = w->routes,
         .programs = w->out->programs,
         .own = w->own,
         .forwarded = w->forwarded,
@@ -224,7 +222,7 @@ static gboolean check_memory(const MoeScenario *s, const GPtrArray *steps, GErro
     const MoeModelShape *shape = &s->model->shape;
     double R = (double)s->n_ranks, blocks = (double)moe_model_moe_layers(shape);
     double exchanges = 0, meetings = 0;
-    double bytes = R * (4 * R + (double)shape->num_experts) * sizeof(gint64) + R * R;
+    double bytes = R * (4 * R + (double)shape->num_experts) * sizeof(gint64) + 16 * R * R;
     const MoeTransfer *transfers[] = {&s->file.dispatch, &s->file.combine};
     gboolean padded = FALSE;
     for (size_t i = 0; i < G_N_ELEMENTS(transfers); i++) {
@@ -285,7 +283,6 @@ MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **e
     gint64 R = scenario->n_ranks;
     g_autofree gint64 *copies = g_new(gint64, R * R);
     g_autofree gint64 *per_rank = g_new(gint64, 3 * R);
-    g_autofree guint8 *routes = g_new0(guint8, R * R);
     g_autofree gint64 *local = g_new(gint64, shape->num_experts);
     Lowering w = {
         .scenario = scenario,
@@ -297,7 +294,6 @@ MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced, GError **e
         .own = per_rank,
         .forwarded = per_rank + R,
         .delivered = per_rank + 2 * R,
-        .routes = routes,
         .local = local,
         .costs = costs,
         .error = error,

@@ -41,7 +41,6 @@ struct MoeNetwork {
     const MoePrograms *programs;
     double quantum;
     double **ends;
-    MoeRoutes *routes;
     MoeSharing *sharing;
     Rank *ranks;
     GArray *exchanges;     /* Exchange */
@@ -68,7 +67,6 @@ MoeNetwork *moe_network_new(const MoeTopology *topology, const MoePrograms *prog
     network->programs = programs;
     network->quantum = quantum;
     network->ends = ends;
-    network->routes = moe_routes_new(topology, programs->n_ranks);
     network->ranks = g_new0(Rank, programs->n_ranks);
     network->exchanges = g_array_new(FALSE, FALSE, sizeof(Exchange));
     network->queues = g_array_new(FALSE, TRUE, sizeof(Queue));
@@ -85,7 +83,6 @@ void moe_network_free(MoeNetwork *network)
 {
     if (network == NULL)
         return;
-    moe_routes_free(network->routes);
     moe_sharing_free(network->sharing);
     g_array_unref(network->exchanges);
     g_array_unref(network->queues);
@@ -98,6 +95,12 @@ void moe_network_free(MoeNetwork *network)
 static const MoeOp *op_of(const MoeNetwork *network, gint64 rank, guint op)
 {
     return &g_array_index(network->programs->ranks[rank].ops, MoeOp, op);
+}
+
+static MoeRoute route_of(const MoeNetwork *network, guint32 fabric, gint64 from, gint64 to)
+{
+    return moe_routes_get(network->programs->routes, network->topology, (MoeFabric)fabric, from,
+                          to);
 }
 
 /* --- exchanges ------------------------------------------------------------------------------- */
@@ -124,7 +127,7 @@ static double busiest_link_s(MoeNetwork *network, guint op, gint64 *n_messages)
         for (guint32 i = 0; i < o->n_sends; i++) {
             const MoeMessage *m =
                 &g_array_index(programs->ranks[r].sends, MoeMessage, o->first_send + i);
-            MoeRoute route = moe_routes_get(network->routes, m->fabric, r, m->peer);
+            MoeRoute route = route_of(network, m->fabric, r, m->peer);
             for (guint k = 0; k < route.n; k++)
                 bytes[route.links[k]] += (double)m->bytes;
         }
@@ -169,7 +172,7 @@ static Queue *queue_of(MoeNetwork *network, const MoeRoute *route)
 static void start(MoeNetwork *network, gint64 from, gint64 to, const MoeMessage *message,
                   double now)
 {
-    MoeRoute route = moe_routes_get(network->routes, message->fabric, from, to);
+    MoeRoute route = route_of(network, message->fabric, from, to);
     g_assert(route.n > 0);
     Queue *queue = queue_of(network, &route);
     const Travelling t = {now + route.latency, (double)message->bytes, (guint32)from, (guint32)to,
@@ -271,7 +274,7 @@ static void share_those_of(MoeNetwork *network, guint32 path, double now)
             moe_heap_push(&network->starts, t->until, path, 0);
             return;
         }
-        MoeRoute route = moe_routes_get(network->routes, t->fabric, t->from, t->to);
+        MoeRoute route = route_of(network, t->fabric, t->from, t->to);
         moe_sharing_add(network->sharing, now, route.links, route.n, weight, t->bytes,
                         t->from * (guint32)network->programs->n_ranks + t->to);
     }

@@ -10,7 +10,6 @@
 #define MOE_SIM_NETWORK_H
 
 #include "sim/program.h"
-#include "topologies/routes.h"
 
 typedef struct MoeNetwork MoeNetwork;
 

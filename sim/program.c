@@ -14,6 +14,7 @@ MoePrograms *moe_programs_new(gint64 n_ranks)
     MoePrograms *programs = g_new0(MoePrograms, 1);
     programs->n_ranks = n_ranks;
     programs->ranks = g_new0(MoeProgram, n_ranks);
+    programs->routes = moe_routes_new(n_ranks);
     for (gint64 r = 0; r < n_ranks; r++) {
         programs->ranks[r].ops = g_array_new(FALSE, FALSE, sizeof(MoeOp));
         programs->ranks[r].sends = g_array_new(FALSE, FALSE, sizeof(MoeMessage));
@@ -31,6 +32,7 @@ void moe_programs_free(MoePrograms *programs)
         g_array_unref(programs->ranks[r].sends);
         g_array_unref(programs->ranks[r].recvs);
     }
+    moe_routes_free(programs->routes);
     g_free(programs->ranks);
     g_free(programs);
 }

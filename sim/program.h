@@ -8,7 +8,7 @@
 #ifndef MOE_SIM_PROGRAM_H
 #define MOE_SIM_PROGRAM_H
 
-#include "topologies/topology.h"
+#include "topologies/routes.h"
 
 typedef enum {
     MOE_PHASE_ATTENTION,
@@ -55,6 +55,7 @@ typedef struct {
     gint64 n_ranks;
     MoeProgram *ranks; /* [n_ranks] */
     int step, layer;   /* given to the operations that are appended */
+    MoeRoutes *routes; /* between the ranks, for whoever asks for them */
 } MoePrograms;
 
 MoePrograms *moe_programs_new(gint64 n_ranks);

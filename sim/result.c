@@ -80,19 +80,16 @@ static gboolean add_messages(const MoeTopology *topology, const MoePrograms *pro
     const MoeInterval *t = &times->ranks[rank][index];
     for (guint32 i = 0; i < op->n_sends; i++) {
         const MoeMessage *m = &g_array_index(program->sends, MoeMessage, op->first_send + i);
-        guint32 links[MOE_ROUTE_MOST];
-        int n = moe_topology_route(topology, (MoeFabric)m->fabric, rank, m->peer, links);
-        if (n == 0)
+        MoeRoute route =
+            moe_routes_get(programs->routes, topology, (MoeFabric)m->fabric, rank, m->peer);
+        if (route.n == 0)
             return broken(error,
                           "rank %" G_GINT64_FORMAT
                           " sends to %u over a fabric that does not connect them",
                           rank, m->peer);
-        for (int l = 0; l < n; l++)
-            link_bytes[links[l]] += m->bytes;
-        double alone = op->seconds +
-                       moe_topology_latency(topology, (MoeFabric)m->fabric, rank, m->peer) +
-                       (double)m->bytes /
-                           moe_topology_bandwidth(topology, (MoeFabric)m->fabric, rank, m->peer);
+        for (guint l = 0; l < route.n; l++)
+            link_bytes[route.links[l]] += m->bytes;
+        double alone = op->seconds + route.latency + (double)m->bytes / route.bandwidth;
         if (t->end - t->start < alone * (1 - 1e-6) - slack(t->end))
             return broken(error,
                           "operation %u of rank %" G_GINT64_FORMAT

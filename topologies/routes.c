@@ -11,29 +11,25 @@ typedef struct {
     guint32 n : 8;
 } Entry;
 
-enum { MOST_PATHS = (1 << 24) - 1, REMEMBERED = 256 };
+enum { MOST_PATHS = (1 << 24) - 1, REMEMBERED = 256, MOST_GPUS = 8192 };
 
 typedef struct {
     double latency, bandwidth;
 } Path;
 
 struct MoeRoutes {
-    const MoeTopology *topology;
     gint64 n_gpus;
-    Entry *entries[MOE_FABRIC_COUNT]; /* [n_gpus, n_gpus] */
+    Entry *entries[MOE_FABRIC_COUNT]; /* [n_gpus, n_gpus]; NULL: none yet, or never any */
     GArray *links;                    /* guint32 */
     GArray *paths;                    /* Path */
 };
 
-MoeRoutes *moe_routes_new(const MoeTopology *topology, gint64 n_gpus)
+MoeRoutes *moe_routes_new(gint64 n_gpus)
 {
     MoeRoutes *routes = g_new0(MoeRoutes, 1);
-    routes->topology = topology;
     routes->n_gpus = n_gpus;
     routes->links = g_array_new(FALSE, FALSE, sizeof(guint32));
     routes->paths = g_array_new(FALSE, FALSE, sizeof(Path));
-    for (int f = 0; f < MOE_FABRIC_COUNT; f++)
-        routes->entries[f] = g_new0(Entry, n_gpus * n_gpus);
     return routes;
 }
 
@@ -63,13 +59,14 @@ static guint32 number_path(MoeRoutes *routes, const Path *path)
     return n + 1;
 }
 
-static void look_up(MoeRoutes *routes, MoeFabric fabric, gint64 from, gint64 to, Entry *entry)
+static void look_up(MoeRoutes *routes, const MoeTopology *topology, MoeFabric fabric, gint64 from,
+                    gint64 to, Entry *entry)
 {
     guint32 links[MOE_ROUTE_MOST];
-    int n = moe_topology_route(routes->topology, fabric, from, to, links);
+    int n = moe_topology_route(topology, fabric, from, to, links);
     Path path = {.latency = 0, .bandwidth = INFINITY};
     for (int i = 0; i < n; i++) {
-        const MoeLink *link = moe_topology_link(routes->topology, links[i]);
+        const MoeLink *link = moe_topology_link(topology, links[i]);
         path.latency += link->latency;
         path.bandwidth = fmin(path.bandwidth, link->bandwidth);
     }
@@ -77,11 +74,18 @@ static void look_up(MoeRoutes *routes, MoeFabric fabric, gint64 from, gint64 to,
     g_array_append_vals(routes->links, links, (guint)n);
 }
 
-MoeRoute moe_routes_get(MoeRoutes *routes, MoeFabric fabric, gint64 from, gint64 to)
+MoeRoute moe_routes_get(MoeRoutes *routes, const MoeTopology *topology, MoeFabric fabric,
+                        gint64 from, gint64 to)
 {
-    Entry *entry = &routes->entries[fabric][from * routes->n_gpus + to];
+    gint64 n = routes->n_gpus;
+    gboolean keeps = n <= MOST_GPUS;
+    if (keeps && routes->entries[fabric] == NULL)
+        routes->entries[fabric] = g_new0(Entry, n * n);
+    if (!keeps)
+        g_array_set_size(routes->links, 0);
+    Entry once = {0}, *entry = keeps ? &routes->entries[fabric][from * n + to] : &once;
     if (entry->path == 0)
-        look_up(routes, fabric, from, to, entry);
+        look_up(routes, topology, fabric, from, to, entry);
     const Path *path = &g_array_index(routes->paths, Path, entry->path - 1);
     return (MoeRoute){&g_array_index(routes->links, guint32, entry->first), entry->n,
                       entry->path - 1, path->latency, path->bandwidth};

@@ -28,7 +28,6 @@ MoePrograms *test_alltoall_lower(const MoeTopology *topology, gint64 n_ranks,
     };
     ck_assert(moe_alltoall_resolve(&transfer, NULL, "dispatch", NULL));
     g_autoptr(MoePrograms) programs = moe_programs_new(n_ranks);
-    g_autofree guint8 *routes = g_new0(guint8, n_ranks * n_ranks);
     g_autofree gint64 *per_rank = g_new(gint64, 3 * n_ranks);
     MoeAllToAll job = {
         .topology = topology,
@@ -40,7 +39,6 @@ MoePrograms *test_alltoall_lower(const MoeTopology *topology, gint64 n_ranks,
         .copies = what->copies,
         .nodes = what->nodes,
         .n_nodes = moe_topology_node(topology, n_ranks - 1) + 1,
-        .routes = routes,
         .programs = programs,
         .own = per_rank,
         .forwarded = per_rank + n_ranks,
