@@ -7,16 +7,30 @@
 
 enum { MOST_INSIDE = 5 };
 
+/* Makes room for @n flows. */
+static void fit(const MoeFlows *flows, MoeList *list, guint32 n)
+{
+    guint32 words = moe_flows_words(n);
+    list->size = words * MOE_FLOW_WORD;
+    list->entries = g_renew(guint64, list->entries, (gsize)list->size * (1 + flows->inside));
+    list->alive = g_renew(guint64, list->alive, words);
+    list->own = g_renew(guint64, list->own, words);
+    list->open = g_renew(guint64, list->open, words);
+    list->marks = g_renew(double, list->marks, list->size);
+    list->least = g_renew(double, list->least, words);
+}
+
 void moe_flows_init(MoeFlows *flows, guint32 n_links)
 {
     g_assert(n_links < MOE_FLOW_GONE);
     *flows = (MoeFlows){
         .n_links = n_links, .lists = g_new0(MoeList, n_links + 1), .most = 2, .inside = 1};
+    fit(flows, &flows->lists[n_links], 1);
 }
 
 void moe_flows_clear(MoeFlows *flows)
 {
-    for (guint32 l = 0; l < flows->n_links; l++) {
+    for (guint32 l = 0; l <= flows->n_links; l++) {
         MoeList *list = &flows->lists[l];
         g_free(list->entries);
         g_free(list->alive);
@@ -32,6 +46,8 @@ void moe_flows_clear(MoeFlows *flows)
 void moe_flows_add(MoeFlows *flows, const guint32 *links, guint n, float weight, double mark,
                    guint32 tag)
 {
+    if (flows->n == flows->n_gone)
+        flows->n = flows->n_gone = flows->n_pool = flows->placed = 0;
     guint32 size = (guint32)((sizeof(MoeFlow) + n * sizeof(MoePlace)) / sizeof(guint64));
     if (flows->n_pool + size > flows->size_pool) {
         flows->size_pool = MAX(256, flows->size_pool + flows->size_pool / 2 + size);
@@ -50,25 +66,12 @@ void moe_flows_add(MoeFlows *flows, const guint32 *links, guint n, float weight,
     flows->most = MAX(flows->most, n);
 }
 
-static void grow(const MoeFlows *flows, MoeList *list)
-{
-    if (list->n < list->size)
-        return;
-    list->size = MAX(MOE_FLOW_WORD, 2 * list->size);
-    guint32 words = list->size / MOE_FLOW_WORD;
-    list->entries = g_renew(guint64, list->entries, (gsize)list->size * (1 + flows->inside));
-    list->alive = g_renew(guint64, list->alive, words);
-    list->own = g_renew(guint64, list->own, words);
-    list->open = g_renew(guint64, list->open, words);
-    list->marks = g_renew(double, list->marks, list->size);
-    list->least = g_renew(double, list->least, words);
-}
-
 /* The last place of a list becomes that of a flow. */
 static guint32 append(const MoeFlows *flows, const MoeFlow *flow, guint32 link)
 {
     MoeList *list = &flows->lists[link];
-    grow(flows, list);
+    if (list->n == list->size)
+        fit(flows, list, list->n + list->live); /* once, where all come together */
     guint32 at = list->n++, word = at / MOE_FLOW_WORD;
     if (at % MOE_FLOW_WORD == 0) {
         list->alive[word] = 0;
@@ -83,7 +86,7 @@ static guint32 append(const MoeFlows *flows, const MoeFlow *flow, guint32 link)
     return at;
 }
 
-void moe_flows_list(MoeFlows *flows, guint32 id)
+static void list_flow(MoeFlows *flows, guint32 id)
 {
     MoeFlow *flow = moe_flow(flows, id);
     for (guint32 k = 0; k < flow->n; k++)
@@ -97,8 +100,8 @@ void moe_flows_list(MoeFlows *flows, guint32 id)
         for (guint32 i = 0; i < flow->n && n < flows->inside; i++)
             if (i != k)
                 entry->others[n++] = flow->places[i];
-        if (n < flows->inside)
-            entry->others[n] = (MoePlace){flows->n_links, 0};
+        while (n < flows->inside)
+            entry->others[n++] = (MoePlace){flows->n_links, 0};
         if (flow->n > flows->inside + 1)
             entry->others[0] = place;
     }
@@ -111,25 +114,43 @@ static void list_anew(MoeFlows *flows)
         flows->lists[l].n = flows->lists[l].apart = 0;
     for (guint32 id = 0; id < flows->placed; id = moe_flow_next(flows, id))
         if (moe_flow(flows, id)->by != MOE_FLOW_GONE)
-            moe_flows_list(flows, id);
+            list_flow(flows, id);
 }
 
-void moe_flows_fit(MoeFlows *flows)
+/* Makes the entries of lists such that they hold what newer flows put there. */
+static void widen(MoeFlows *flows)
 {
     guint32 inside = flows->most <= MOST_INSIDE + 1 ? flows->most - 1 : 1;
     if (flows->inside == inside)
         return;
     flows->inside = inside;
-    for (guint32 l = 0; l < flows->n_links; l++)
-        flows->lists[l].size = 0; /* of other entries */
+    for (guint32 l = 0; l <= flows->n_links; l++)
+        flows->lists[l].size = 0;
     list_anew(flows);
+}
+
+guint32 moe_flows_expect(MoeFlows *flows, guint32 link)
+{
+    if (flows->lists[link].live == 0)
+        flows->lists[link].n = 0;
+    return ++flows->lists[link].live;
+}
+
+void moe_flows_place(MoeFlows *flows)
+{
+    widen(flows);
+    for (; flows->placed < flows->n_pool; flows->placed = moe_flow_next(flows, flows->placed))
+        list_flow(flows, flows->placed);
 }
 
 void moe_flows_remove(MoeFlows *flows, guint32 id)
 {
     MoeFlow *flow = moe_flow(flows, id);
-    for (guint32 k = 0; k < flow->n; k++)
-        moe_flows_set(flows->lists[flow->places[k].link].alive, flow->places[k].at, FALSE);
+    for (guint32 k = 0; k < flow->n; k++) {
+        MoeList *list = &flows->lists[flow->places[k].link];
+        list->live--;
+        moe_flows_set(list->alive, flow->places[k].at, FALSE);
+    }
     flow->by = MOE_FLOW_GONE;
     flows->n_gone++;
 }

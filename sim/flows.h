@@ -36,6 +36,7 @@ typedef struct {
 } MoeListed;
 
 typedef struct {
+    guint32 live; /* flows that stand in it, or are about to */
     guint32 n, size;
     gboolean apart;   /* the other places of some of its flows are not in their entries */
     guint64 *entries; /* [n] MoeListed: live flows, and gone ones in between */
@@ -48,9 +49,9 @@ typedef struct {
 
 typedef struct {
     guint32 n_links;
-    MoeList *lists;                    /* [n_links + 1]; the last one stands for no link */
+    MoeList *lists;                    /* [n_links + 1]; the last one, of no link, has one place */
     guint64 *pool;                     /* of flows; a flow's number is where it begins */
-    guint32 n_pool, size_pool, placed; /* flows from number `placed` on are in no list */
+    guint32 n_pool, size_pool, placed; /* flows from number `placed` on wait: are in no list */
     guint32 n, n_gone;                 /* flows in the pool; of which gone */
     guint32 most, inside; /* links of a flow so far; places that an entry of a list has */
 } MoeFlows;
@@ -62,11 +63,11 @@ void moe_flows_clear(MoeFlows *flows);
 void moe_flows_add(MoeFlows *flows, const guint32 *links, guint n, float weight, double mark,
                    guint32 tag);
 
-/* Makes the entries of lists such that they hold what moe_flows_list() will put there. */
-void moe_flows_fit(MoeFlows *flows);
+/* One more of the flows that wait will stand in the list of @link; how many then do. */
+guint32 moe_flows_expect(MoeFlows *flows, guint32 link);
 
-/* Puts a flow at the end of the lists of its links. */
-void moe_flows_list(MoeFlows *flows, guint32 id);
+/* Puts those that wait, all of which are expected, into the lists of their links. */
+void moe_flows_place(MoeFlows *flows);
 
 /* A flow leaves its lists. */
 void moe_flows_remove(MoeFlows *flows, guint32 id);
@@ -98,8 +99,8 @@ static inline MoeListed *moe_flows_listed(const MoeFlows *flows, guint32 link, g
     return moe_listed(flows->lists[link].entries, 1 + flows->inside, at);
 }
 
-/* Where else a flow in the list of @link stands: at most @n places, up to one of no link. That link
- * itself may be among them. */
+/* Where else a flow in the list of @link stands: @n places, among them maybe that of no link, and
+ * maybe that in this list. */
 static inline const MoePlace *moe_flows_others(const MoeFlows *flows, guint32 link,
                                                const MoeListed *entry, guint32 *n)
 {

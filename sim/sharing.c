@@ -12,11 +12,10 @@
 /* Times closer than this share of a group's age, or this many seconds, are one. */
 static const double equal_share = 1e-9, equal_s = 1e-12;
 
-enum { FEW = 4096 };
+enum { FEW = 1 << 16 };
 
 typedef struct {
     double capacity, weight; /* weight: of its live flows */
-    guint32 live;            /* those */
     double work, since;      /* done until then */
     double level;            /* work per second; 0: it fixes no rates */
     double given;            /* rates that it has fixed, of flows that are still there */
@@ -62,6 +61,7 @@ MoeSharing *moe_sharing_new(guint32 n_links, const double *bandwidth, double qua
         .start_at = INFINITY,
     };
     moe_flows_init(&s->flows, n_links);
+    s->open[n_links].flows = s->flows.lists[n_links].open;
     for (guint32 l = 0; l < n_links; l++) {
         g_assert(bandwidth[l] > 0);
         s->links[l].capacity = bandwidth[l];
@@ -108,9 +108,9 @@ static void remove_flow(MoeSharing *s, const MoeEnd *end, double now)
     bottleneck->credit =
         bottleneck->given > rate * equal_share ? bottleneck->unused / bottleneck->given : 0;
     for (guint32 k = 0; k < flow->n; k++) {
-        Link *link = &s->links[flow->places[k].link];
-        link->live--;
-        link->weight = link->live > 0 ? link->weight - (double)flow->weight : 0;
+        guint32 l = flow->places[k].link;
+        gboolean last = s->flows.lists[l].live == 1;
+        s->links[l].weight = last ? 0 : s->links[l].weight - (double)flow->weight;
     }
     moe_flows_remove(&s->flows, end->flow);
 }
@@ -131,7 +131,7 @@ static void take_from_others(MoeSharing *s, guint32 full, const MoeListed *entry
 {
     guint32 n;
     const MoePlace *places = moe_flows_others(&s->flows, full, entry, &n);
-    for (guint32 k = 0; k < n && places[k].link != s->n_links; k++)
+    for (guint32 k = 0; k < n; k++)
         take(s, places[k], entry, level);
 }
 
@@ -143,7 +143,7 @@ static void take_over(MoeSharing *s, guint32 full, guint32 at)
     MoeFlow *flow = moe_flow(&s->flows, entry->flow);
     guint32 n, by = flow->by;
     const MoePlace *places = moe_flows_others(&s->flows, full, entry, &n);
-    for (guint32 k = 0; k < n && places[k].link != s->n_links; k++)
+    for (guint32 k = 0; k < n; k++)
         if (places[k].link == by)
             moe_flows_set(s->flows.lists[by].own, places[k].at, FALSE);
     flow->mark = list->marks[at] = s->links[full].work + fmax(0, flow->mark - s->links[by].work);
@@ -220,8 +220,8 @@ static void fill(MoeSharing *s, guint32 root, double now)
         link->since = now;
         link->level = link->unused = link->credit = 0;
         const MoeList *list = &s->flows.lists[l];
-        s->open[l] = (Open){link->capacity, link->weight, list->open, link->live};
-        if (link->live > 0) {
+        s->open[l] = (Open){link->capacity, link->weight, list->open, list->live};
+        if (list->live > 0) {
             memcpy(list->open, list->alive, moe_flows_words(list->n) * sizeof(guint64));
             moe_heap_push(heap, link->capacity / link->weight, l, 0);
         }
@@ -374,12 +374,10 @@ static void tell(MoeSharing *s, guint32 root, double now)
 static void link_add(MoeSharing *s, guint32 l, double weight, double now)
 {
     Link *link = &s->links[l];
-    if (link->live == 0) {
+    if (moe_flows_expect(&s->flows, l) == 1) {
         link->work = link->level = 0;
         link->since = now;
-        s->flows.lists[l].n = 0;
     }
-    link->live++;
     link->weight += weight;
 }
 
@@ -400,10 +398,9 @@ void moe_sharing_add(MoeSharing *s, double now, const guint32 *links, guint n_li
 /* Gives the flows that wait their place among links and groups. */
 static void place(MoeSharing *s, double now)
 {
-    MoeFlows *flows = &s->flows;
-    moe_flows_fit(flows);
-    for (; flows->placed < flows->n_pool; flows->placed = moe_flow_next(flows, flows->placed)) {
-        const MoeFlow *flow = moe_flow(flows, flows->placed);
+    const MoeFlows *flows = &s->flows;
+    for (guint32 id = flows->placed; id < flows->n_pool; id = moe_flow_next(flows, id)) {
+        const MoeFlow *flow = moe_flow(flows, id);
         guint32 root = flow->places[0].link;
         for (guint32 k = 0; k < flow->n; k++) {
             link_add(s, flow->places[k].link, (double)flow->weight, now);
@@ -413,8 +410,8 @@ static void place(MoeSharing *s, double now)
         if (group->n_flows++ == 0)
             group->begin = now;
         group->changed = TRUE;
-        moe_flows_list(flows, flows->placed);
     }
+    moe_flows_place(&s->flows);
 }
 
 static void start(MoeSharing *s, double now)
