@@ -117,22 +117,40 @@ static void remove_flow(MoeSharing *s, const MoeEnd *end, double now)
 
 /* --- one solution ---------------------------------------------------------------------------- */
 
-static void take(MoeSharing *s, MoePlace place, const MoeListed *entry, double level)
+static guint32 first_of(guint32 word, guint64 bits)
 {
-    Open *open = &s->open[place.link];
-    open->capacity -= level * (double)entry->weight;
-    open->weight -= (double)entry->weight;
-    open->n--;
-    moe_flows_set(open->flows, place.at, FALSE);
+    return word * MOE_FLOW_WORD + (guint32)__builtin_ctzll(bits);
 }
 
-/* What it takes from link @full itself, which is through, does not matter. */
-static void take_from_others(MoeSharing *s, guint32 full, const MoeListed *entry, double level)
+/* Takes @rate, of a flow of @weight, from the links at all of its places. What that takes from a link
+ * that is full, and from that of no link, does not matter. */
+static inline void take(Open *links, const MoePlace *places, guint32 n, double rate, double weight)
 {
-    guint32 n;
-    const MoePlace *places = moe_flows_others(&s->flows, full, entry, &n);
-    for (guint32 k = 0; k < n; k++)
-        take(s, places[k], entry, level);
+    for (guint32 k = 0; k < n; k++) {
+        Open *open = &links[places[k].link];
+        open->capacity -= rate;
+        open->weight -= weight;
+        open->n--;
+        moe_flows_set(open->flows, places[k].at, FALSE);
+    }
+}
+
+/* The same for flows @bits of @entries. */
+static void take_all(const MoeFlows *flows, Open *links, guint32 full, const guint64 *entries,
+                     guint64 bits, double level)
+{
+    guint32 inside = flows->inside;
+    for (; bits != 0; bits &= bits - 1) {
+        const MoeListed *entry = moe_listed(entries, 1 + inside, first_of(0, bits));
+        const MoeFlow *flow = moe_flow(flows, entry->flow);
+        double weight = (double)entry->weight, rate = level * weight;
+        if (entry->others[0].link == full)
+            take(links, flow->places, flow->n, rate, weight);
+        else if (inside == 1) /* most are of two links */
+            take(links, entry->others, 1, rate, weight);
+        else
+            take(links, entry->others, inside, rate, weight);
+    }
 }
 
 /* Link @full fixes flow @at of its list, which another has fixed until now. */
@@ -149,11 +167,6 @@ static void take_over(MoeSharing *s, guint32 full, guint32 at)
     flow->mark = list->marks[at] = s->links[full].work + fmax(0, flow->mark - s->links[by].work);
     flow->by = full & MOE_FLOW_GONE;
     list->least[at / MOE_FLOW_WORD] = MIN(list->least[at / MOE_FLOW_WORD], flow->mark);
-}
-
-static guint32 first_of(guint32 word, guint64 bits)
-{
-    return word * MOE_FLOW_WORD + (guint32)__builtin_ctzll(bits);
 }
 
 static void prefetch(const MoeFlows *flows, const guint64 *entries, guint32 size, guint64 bits)
@@ -198,8 +211,7 @@ static void freeze(MoeSharing *s, guint32 full, double now, double begin)
         const guint64 *entries = list->entries + (gsize)w * MOE_FLOW_WORD * size;
         guint64 open = list->open[w], others = open & ~list->own[w];
         prefetch(&s->flows, entries, size, list->apart ? open : others);
-        for (guint64 rest = open; rest != 0; rest &= rest - 1)
-            take_from_others(s, full, moe_listed(entries, size, first_of(0, rest)), level);
+        take_all(&s->flows, s->open, full, entries, open, level);
         for (guint64 rest = others; rest != 0; rest &= rest - 1)
             take_over(s, full, first_of(w, rest));
         list->own[w] |= open;
