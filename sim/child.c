@@ -19,29 +19,21 @@ typedef struct {
 } Frame;
 
 struct MoeChild {
-    int fd;
+    FILE *pipe;
     gint64 last_us; /* of the last progress frame */
 };
 
-static void write_all(int fd, const void *data, gsize size)
+static void must(gboolean done)
 {
-    const char *at = data;
-    while (size > 0) {
-        ssize_t done = write(fd, at, size);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            _exit(1); /* the parent is gone */
-        at += done;
-        size -= (gsize)done;
-    }
+    if (!done)
+        _exit(1); /* the parent is gone */
 }
 
 static void send_frame(MoeChild *child, FrameKind kind, const void *data, gsize size)
 {
     Frame frame = {kind, size};
-    write_all(child->fd, &frame, sizeof(frame));
-    write_all(child->fd, data, size);
+    must(fwrite(&frame, sizeof(frame), 1, child->pipe) == 1);
+    must(fwrite(data, 1, size, child->pipe) == size);
 }
 
 void moe_child_send(MoeChild *child, const void *data, gsize size)
@@ -57,6 +49,7 @@ void moe_child_progress(MoeChild *child, double done, double total)
     child->last_us = now;
     double pair[2] = {done, total};
     send_frame(child, FRAME_PROGRESS, pair, sizeof(pair));
+    must(fflush(child->pipe) == 0);
 }
 
 /* What has arrived from the child, cut into frames as they become complete. */
@@ -129,8 +122,10 @@ static void run_child(void (*work)(MoeChild *child, void *user), void *user, int
     signal(SIGPIPE, SIG_IGN);
     dup2(error_fd, STDERR_FILENO);
     close(error_fd);
-    MoeChild child = {.fd = data_fd};
+    MoeChild child = {.pipe = fdopen(data_fd, "w")};
+    must(child.pipe != NULL && setvbuf(child.pipe, NULL, _IOFBF, 1 << 16) == 0);
     work(&child, user);
+    must(fflush(child.pipe) == 0);
     /* Not exit(): what the parent registered to happen at its end is not ours to do. */
     _exit(0);
 }
