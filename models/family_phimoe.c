@@ -39,6 +39,10 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            moe_node_fail(root, error, "num_experts_per_tok: sparsemixer chooses 2");
 }
 
+/* llama.cpp's converter drops these two, and writes another factor; all published files have them so. */
+static const char *const constants[] = {"rope_scaling.short_mscale", "1.243163121016122",
+                                        "rope_scaling.long_mscale", "1.243163121016122", NULL};
+
 static const char *const usual[] = {"rope_theta", "1e6", NULL};
 
 static const char *const ignored_tensors[] = {"rotary_emb.inv_freq", NULL};
@@ -58,6 +62,6 @@ const MoeFamily moe_family_phimoe = {
     .gate = {.score = MOE_SCORE_SPARSEMIXER},
     .layer_norm = TRUE,
     .layer_norm_bias = TRUE,
-    .gguf = {.architecture = "phimoe"},
+    .gguf = {.architecture = "phimoe", .constants = constants},
     .ignored_tensors = ignored_tensors,
 };

@@ -304,7 +304,8 @@ static gboolean put_heads(const Reader *r)
     if (rotary != NULL)
         put_int(r, rotary, rope);
     else if (partial != NULL && width > 0) {
-        g_autofree char *text = g_strdup_printf("%.17g", (double)rope / (double)width);
+        /* Half an element more than rotates, so that rounding cannot take one away. */
+        g_autofree char *text = g_strdup_printf("%.17g", ((double)rope + 0.5) / (double)width);
         put_text(r, partial, find(r, "rope.dimension_count"), text);
     } else if (rope != width)
         return moe_gguf_fail(r->file, find(r, "rope.dimension_count"), r->error,

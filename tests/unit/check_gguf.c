@@ -301,11 +301,11 @@ static const struct {
     const char *key, *name, *spelled, *message;
 } misfits[] = {
     {"qwen3moe.expert_count", NULL, "w4 w15",
-     "ffn_gate_inp.weight' has the shape [16, 64]; it must"},
+     "ffn_gate_inp.weight' has the shape [16, 32]; it must"},
     {"qwen3moe.expert_feed_forward_length", NULL, "w4 w29",
-     "has the shape [16, 28, 64]; it must be "
-     "[16, 29, 64]"},
-    {"qwen3moe.embedding_length", NULL, "w4 w65", "token_embd.weight' has the shape [4096, 64]"},
+     "has the shape [16, 16, 32]; it must be "
+     "[16, 29, 32]"},
+    {"qwen3moe.embedding_length", NULL, "w4 w65", "token_embd.weight' has the shape [320, 32]"},
     {"qwen3moe.block_count", NULL, "w4 w3", "tensor 'blk.3."},
     {"qwen3moe.block_count", NULL, "w4 w5", "tensor 'blk.4.attn_norm.weight' is missing"},
     {"blk.2.ffn_up_exps.weight", "blk.2.ffn_ux_exps.weight", NULL,
@@ -342,11 +342,12 @@ static const struct {
      "tokenizer.ggml.model 'bert' is not supported"},
     {"tokenizer.ggml.pre", NULL, "w8 q5 \"gpt-x\"", "tokenizer.ggml.pre 'gpt-x' is not known"},
     {"tokenizer.ggml.token_type", NULL, "w9 w6", "tokenizer.ggml.token_type: not a list of 32-bit"},
-    {"tokenizer.ggml.token_type", NULL, "w9 w5 q4096 w9",
+    {"tokenizer.ggml.token_type", NULL, "w9 w5 q320 w9",
      "tokenizer.ggml.token_type[0] is 9; types go from 0 to 6"},
-    {"tokenizer.ggml.eos_token_id", NULL, "w4 w4096",
-     "tokenizer.ggml.eos_token_id is 4096; the vocabulary has 4096 tokens"},
-    {"tokenizer.ggml.bos_token_id", NULL, "w6", "tokenizer.ggml.bos_token_id: not a whole number"},
+    {"tokenizer.ggml.eos_token_id", NULL, "w4 w320",
+     "tokenizer.ggml.eos_token_id is 320; the vocabulary has 320 tokens"},
+    {"tokenizer.ggml.bos_token_id", NULL, "w6 f1.5",
+     "tokenizer.ggml.bos_token_id: not a whole number"},
     {"\xC4\xA0 t", "\xC4\xA0 \x07", NULL,
      "tokenizer.ggml: merges[0] uses '"}, /* of what is no token */
     {"<|endoftext|>", "<|endoftext\xFF|", NULL, "tokenizer.ggml.tokens[0] is not UTF-8"},

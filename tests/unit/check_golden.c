@@ -44,7 +44,7 @@ END_TEST
 
 START_TEST(finds_the_folders)
 {
-    ck_assert_uint_ge(folders->len, 20);
+    ck_assert_uint_ge(folders->len, 50);
 }
 END_TEST
 
