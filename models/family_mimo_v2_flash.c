@@ -48,6 +48,8 @@ static const MoeField fields[] = {
     {"sliding_window_size", MOE_FIELD_IGNORED},
     {"attention_chunk_size", MOE_FIELD_IGNORED}, /* of the servers' kernels: the window again */
     {"hybrid_block_size", MOE_FIELD_IGNORED},
+    {"num_nextn_predict_layers", MOE_FIELD_INT, MOE_CONFIG_AT(num_nextn_predict_layers), "0",
+     .max = 64}, /* of GGUF files */
     {NULL},
 };
 
@@ -101,6 +103,8 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            moe_config_only(root, "swa_num_attention_heads", heads, family, error);
 }
 
+static const char *const keys[] = {"attention.sliding_window", "sliding_window_size", NULL};
+
 static const char *const usual[] = {
     "rope_theta", "5e6", "swa_rope_theta", "10000", "attention_value_scale", "0.707", NULL};
 
@@ -121,5 +125,6 @@ const MoeFamily moe_family_mimo_v2_flash = {
               .up = "mlp.experts.%d.up_proj",
               .down = "mlp.experts.%d.down_proj"},
     .gate = {.score = MOE_SCORE_SIGMOID, .group_best = 2, .epsilon = 1e-20F},
+    .gguf = {.architecture = "mimo2", .keys = keys},
     .ignored_tensors = ignored_tensors,
 };

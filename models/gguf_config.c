@@ -11,6 +11,7 @@
  * to a family that has no such member: a text, or anything (any shape that is not the tensors' is
  * found out when they are bound). */
 static const char ANYTHING[] = "";
+static const char PATTERN[] = "attention.sliding_window_pattern";
 static const struct {
     const char *key;
     size_t member;
@@ -24,6 +25,7 @@ static const struct {
     {"attention.head_count", AT(num_attention_heads), NULL},
     {"attention.head_count_kv", AT(num_key_value_heads), NULL},
     {"attention.key_length", AT(head_dim), ANYTHING},
+    {"attention.value_length", AT(v_head_dim), ANYTHING},
     {"attention.layer_norm_rms_epsilon", AT(rms_norm_eps), NULL},
     {"attention.layer_norm_epsilon", AT(rms_norm_eps), "1e-05"},
     {"attention.clamp_kqv", AT(clip_qkv), "0"},
@@ -52,7 +54,6 @@ static const struct {
 /* Read by hand below, or nothing that changes the forward pass. */
 static const char *const other_keys[] = {"attention.causal",
                                          "attention.key_length_mla",
-                                         "attention.value_length",
                                          "attention.value_length_mla",
                                          "block_count",
                                          "expert_gating_func",
@@ -80,6 +81,8 @@ typedef struct {
     MoeNode *root;
     GError **error;
 } Reader;
+
+enum { MOST_BLOCKS = 4096 };
 
 /* --- building -------------------------------------------------------------------------------- */
 
@@ -145,6 +148,12 @@ static void put_int(const Reader *r, const char *path, gint64 value)
     put_text(r, path, NULL, text);
 }
 
+static void append(MoeNode *list, const char *text)
+{
+    MoeNode *item = moe_node_new(MOE_NODE_SCALAR, text, list->file, 0, 0);
+    (void)moe_node_append_take(list, NULL, item, NULL);
+}
+
 /* What the family's config.json calls @member; NULL: it has none. */
 static const char *name_of(const Reader *r, size_t member)
 {
@@ -152,6 +161,12 @@ static const char *name_of(const Reader *r, size_t member)
         if (f->offset == member && f->kind != MOE_FIELD_IGNORED)
             return f->name;
     return member == AT(rope_theta) ? "rope_theta" : NULL;
+}
+
+/* Whether the family's blocks with a window differ from the others in more than it. */
+static gboolean has_local_blocks(const Reader *r)
+{
+    return name_of(r, AT(local_key_value_heads)) != NULL;
 }
 
 /* The one value of @value: a list of one per block counts when all are the same. */
@@ -186,6 +201,8 @@ static const char *renamed(const Reader *r, const char *key)
 
 static gboolean put_key(const Reader *r, const MoeGgufValue *value, size_t i)
 {
+    if (has_local_blocks(r) && keys[i].member == AT(num_key_value_heads))
+        return TRUE; /* read below */
     g_autofree char *text = single(r, value);
     if (text == NULL)
         return FALSE;
@@ -194,7 +211,8 @@ static gboolean put_key(const Reader *r, const MoeGgufValue *value, size_t i)
         name = name_of(r, keys[i].member);
     /* Latent attention is written as if it had one key/value head as wide as the latent. */
     if (find(r, "attention.kv_lora_rank") != NULL &&
-        (keys[i].member == AT(num_key_value_heads) || keys[i].member == AT(head_dim)))
+        (keys[i].member == AT(num_key_value_heads) || keys[i].member == AT(head_dim) ||
+         keys[i].member == AT(v_head_dim)))
         return TRUE;
     /* Without a width of their own, experts have intermediate_size. */
     if (name == NULL && keys[i].member == AT(moe_intermediate_size))
@@ -220,6 +238,8 @@ static gboolean put_keys(const Reader *r)
         if (!g_str_has_prefix(values[v].key, prefix))
             continue;
         const char *key = values[v].key + strlen(prefix);
+        if (has_local_blocks(r) && strcmp(key, PATTERN) == 0)
+            continue; /* read below */
         size_t i = 0;
         while (i < G_N_ELEMENTS(keys) && strcmp(keys[i].key, key) != 0)
             i++;
@@ -336,8 +356,7 @@ static gboolean put_factors(const Reader *r, const char *tensor_name, const char
     MoeNode *list = moe_node_new(MOE_NODE_LIST, NULL, place_of(r, NULL), 0, 0);
     for (gint64 i = 0; i < MIN(tensor->n_elements, MOE_ROPE_MOST_DIVISORS + 1); i++) {
         g_autofree char *text = g_strdup_printf("%.9g", (double)((const float *)tensor->data)[i]);
-        (void)moe_node_append_take(list, NULL,
-                                   moe_node_new(MOE_NODE_SCALAR, text, list->file, 0, 0), NULL);
+        append(list, text);
     }
     put(r, path, list);
     return TRUE;
@@ -400,13 +419,60 @@ static gboolean put_rope(const Reader *r)
 /* --- the whole ------------------------------------------------------------------------------- */
 
 /* Blocks that predict further ahead are counted with the others. */
-static gboolean put_blocks(const Reader *r)
+static gboolean put_blocks(const Reader *r, gint64 *blocks_out)
 {
     gint64 blocks, ahead;
     if (!get_int(r, "block_count", 0, &blocks) || !get_int(r, "nextn_predict_layers", 0, &ahead))
         return FALSE;
-    g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT, blocks - ahead);
+    *blocks_out = blocks - ahead;
+    g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT, *blocks_out);
     put_text(r, name_of(r, AT(num_hidden_layers)), find(r, "block_count"), text);
+    return TRUE;
+}
+
+/* Sets @name to item @i of @value, one for all blocks or one for each; what is there must agree. */
+static gboolean put_item(const Reader *r, const char *name, const MoeGgufValue *value, gsize i)
+{
+    g_autofree char *text = moe_gguf_text(value, value->is_array ? i : 0);
+    const MoeNode *there = moe_node_get(r->root, name);
+    if (there == NULL)
+        put_text(r, name, value, text);
+    return there == NULL || strcmp(there->text, text) == 0 ||
+           moe_gguf_fail(r->file, value, r->error,
+                         "block %" G_GSIZE_FORMAT
+                         " has %s, others of its kind %s; %s is read where they are the same",
+                         i, text, there->text, r->family->title);
+}
+
+/* Which blocks have a window, as the file says, and which experts, as the tensors do; key/value
+ * heads of both kinds of blocks. */
+static gboolean put_local_blocks(const Reader *r, gint64 blocks)
+{
+    const MoeGgufValue *pattern = find(r, PATTERN), *heads = find(r, "attention.head_count_kv");
+    const gsize n = (gsize)CLAMP(blocks, 0, MOST_BLOCKS);
+    const MoeGgufValue *values[] = {pattern, heads};
+    for (size_t i = 0; i < G_N_ELEMENTS(values); i++)
+        if (values[i] == NULL || values[i]->type == MOE_GGUF_STRING ||
+            values[i]->n < (values[i]->is_array || i == 0 ? n : 1))
+            return moe_fail(r->error, MOE_ERROR_INPUT,
+                            "%s: %s.%s: missing, or not one number for each of the %" G_GSIZE_FORMAT
+                            " blocks",
+                            moe_gguf_path(r->file), r->architecture,
+                            i == 0 ? PATTERN : "attention.head_count_kv", n);
+    MoeNode *windows = moe_node_new(MOE_NODE_LIST, NULL, place_of(r, pattern), 0, 0);
+    MoeNode *experts = moe_node_new(MOE_NODE_LIST, NULL, place_of(r, NULL), 0, 0);
+    put(r, "layer_types", windows);
+    put(r, "mlp_layer_types", experts);
+    for (gsize l = 0; l < n; l++) {
+        g_autofree char *router = g_strdup_printf("blk.%" G_GSIZE_FORMAT ".ffn_gate_inp.weight", l);
+        g_autofree char *text = moe_gguf_text(pattern, l);
+        gboolean local = strcmp(text, "0") != 0 && strcmp(text, "false") != 0;
+        append(windows, local ? "sliding_attention" : "full_attention");
+        append(experts, has_tensor(r, router) ? "sparse" : "dense");
+        if (!put_item(r, name_of(r, local ? AT(local_key_value_heads) : AT(num_key_value_heads)),
+                      heads, l))
+            return FALSE;
+    }
     return TRUE;
 }
 
@@ -420,6 +486,30 @@ static gboolean check_gate(const Reader *r)
     return kind == 0 || (kind == SIGMOID) == (score == MOE_SCORE_SIGMOID) ||
            moe_gguf_fail(r->file, find(r, "expert_gating_func"), r->error,
                          "%" G_GINT64_FORMAT " is not %s's gate", kind, r->family->title);
+}
+
+/* What config.json may leave to its family, but a file that llama.cpp wrote never does. */
+static gboolean check_needed(const Reader *r)
+{
+    static const char EPSILON[] = "attention.layer_norm_rms_epsilon";
+    static const char *const needed[] = {
+        "block_count",          "context_length", "embedding_length",
+        "attention.head_count", EPSILON,          "expert_used_count"};
+    const gsize n = G_N_ELEMENTS(needed) - (r->experts > 0 ? 0 : 1);
+    for (gsize i = 0; i < n; i++)
+        if (find(r, needed[i]) == NULL &&
+            (needed[i] != EPSILON || find(r, "attention.layer_norm_epsilon") == NULL))
+            return moe_fail(r->error, MOE_ERROR_INPUT,
+                            "%s: %s.%s is missing; convert the model again", moe_gguf_path(r->file),
+                            r->architecture, needed[i]);
+    gint64 used;
+    if (!get_int(r, "expert_used_count", 0, &used))
+        return FALSE;
+    return used <= r->experts ||
+           moe_gguf_fail(r->file, find(r, "expert_used_count"), r->error,
+                         "%" G_GINT64_FORMAT " experts per token, but expert_count is "
+                         "%" G_GINT64_FORMAT,
+                         used, r->experts);
 }
 
 static gboolean has_bias(const GPtrArray *files)
@@ -452,8 +542,11 @@ static void put_constants(const Reader *r)
 static gboolean fill(Reader *r)
 {
     gboolean latent = find(r, "attention.kv_lora_rank") != NULL;
+    gint64 blocks;
     put_text(r, "model_type", NULL, r->family->model_type);
-    if (!put_blocks(r) || !put_keys(r) || !put_embedding(r) || !check_gate(r) || !put_rope(r) ||
+    if (!check_needed(r) || !put_blocks(r, &blocks) ||
+        (has_local_blocks(r) && !put_local_blocks(r, blocks)) || !put_keys(r) ||
+        !put_embedding(r) || !check_gate(r) || !put_rope(r) ||
         !(latent ? put_latent(r) : put_heads(r)))
         return FALSE;
     put_flags(r);
@@ -490,82 +583,4 @@ MoeNode *moe_gguf_config(const GPtrArray *files, const MoeFamily **family_out, G
     }
     *family_out = r.family;
     return r.root;
-}
-
-MoeDtype moe_gguf_dtype(const GPtrArray *files)
-{
-    gint64 counts[MOE_DTYPE_COUNT] = {0};
-    MoeDtype most = MOE_F32;
-    for (guint f = 0; f < files->len; f++) {
-        guint n;
-        const MoeTensor *tensors = moe_gguf_tensors(files->pdata[f], &n);
-        for (guint i = 0; i < n; i++) {
-            MoeDtype dtype;
-            if (moe_st_type_dtype(tensors[i].type, &dtype))
-                counts[dtype] += tensors[i].n_elements;
-        }
-    }
-    for (int d = 0; d < MOE_DTYPE_COUNT; d++)
-        most = counts[d] > counts[most] ? (MoeDtype)d : most;
-    return most;
-}
-
-/* --- tensors' names -------------------------------------------------------------------------- */
-
-enum { N_NAMES = sizeof(MoeTensorNames) / sizeof(const char *) };
-
-typedef union {
-    MoeTensorNames names;
-    const char *all[N_NAMES];
-} Names;
-
-MoeTensorNames moe_gguf_names(const MoeFamily *family)
-{
-    static const Names written = {{
-        .block = "blk",
-        .embedding = "token_embd",
-        .final_norm = "output_norm",
-        .head = "output",
-        .attention_norm = "attn_norm",
-        .attention_post_norm = "post_attention_norm",
-        .ffn_norm = "ffn_norm",
-        .ffn_post_norm = "post_ffw_norm",
-        .attention = "",
-        .qkv = "attn_qkv",
-        .q = "attn_q",
-        .k = "attn_k",
-        .v = "attn_v",
-        .o = "attn_output",
-        .q_a = "attn_q_a",
-        .q_b = "attn_q_b",
-        .kv_a = "attn_kv_a_mqa",
-        .kv_b = "attn_kv_b",
-        .q_a_norm = "attn_q_a_norm",
-        .kv_a_norm = "attn_kv_a_norm",
-        .q_norm = "attn_q_norm",
-        .k_norm = "attn_k_norm",
-        .sinks = "attn_sinks.weight",
-        .router = "ffn_gate_inp",
-        .bias = "exp_probs_b.bias",
-        .gate = "ffn_gate_exps",
-        .up = "ffn_up_exps",
-        .down = "ffn_down_exps",
-        .gate_up = "ffn_gate_up_exps",
-        .dense_gate = "ffn_gate",
-        .dense_up = "ffn_up",
-        .dense_down = "ffn_down",
-        .shared_gate = "ffn_gate_shexp",
-        .shared_up = "ffn_up_shexp",
-        .shared_down = "ffn_down_shexp",
-        .shared_router = "ffn_gate_inp_shexp",
-    }};
-    Names names = {moe_family_names_of(family)};
-    for (int i = 0; i < N_NAMES; i++)
-        names.all[i] = names.all[i] != NULL ? written.all[i] : NULL;
-    names.names.gate = written.names.gate; /* however the family itself stores its experts */
-    names.names.up = written.names.up;
-    names.names.gate_up = written.names.gate_up;
-    if (family->gguf.ffn_norm != NULL)
-        names.names.ffn_norm = family->gguf.ffn_norm;
-    return names.names;
 }

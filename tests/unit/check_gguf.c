@@ -244,7 +244,9 @@ END_TEST
  * name of the key is @name, of the same length. */
 static char *patched(const char *key, const char *name, const char *spelled)
 {
-    g_autofree char *golden = source_file("tests/golden/gguf/qwen3_moe/model.gguf");
+    const char *model = g_str_has_prefix(key, "mimo2.") ? "mimo_v2_flash" : "qwen3_moe";
+    g_autofree char *relative = g_strdup_printf("tests/golden/gguf/%s/model.gguf", model);
+    g_autofree char *golden = source_file(relative);
     g_autofree char *data = NULL;
     gsize length;
     ck_assert(g_file_get_contents(golden, &data, &length, NULL));
@@ -264,8 +266,14 @@ static const struct {
 } patches[] = {
     {"qwen3moe.expert_count", "qwen3moe.expert_cound", NULL,
      "the architecture 'qwen3moe' without experts is not supported; supported: "},
+    {"qwen3moe.rope.freq_base", "qwen3moe.rope.freq_basx", NULL,
+     "qwen3moe.rope.freq_basx: unknown key; Qwen3-MoE does not have it"},
+    {"qwen3moe.block_count", "qwen3moe.block_counx", NULL,
+     "qwen3moe.block_count is missing; convert the model again"},
     {"qwen3moe.expert_used_count", "qwen3moe.expert_used_counx", NULL,
-     "qwen3moe.expert_used_counx: unknown key; Qwen3-MoE does not have it"},
+     "qwen3moe.expert_used_count is missing; convert the model again"},
+    {"qwen3moe.attention.layer_norm_rms_epsilon", "qwen3moe.attention.layer_norm_rms_epsilox", NULL,
+     "qwen3moe.attention.layer_norm_rms_epsilon is missing; convert the model again"},
     {"general.architecture", NULL, "w8 q8 \"bertlike\"",
      "general.architecture: the architecture 'bertlike' without experts is not supported"},
     {"general.architecture", "general.architecturx", NULL, "general.architecture is missing"},
@@ -273,8 +281,12 @@ static const struct {
     {"qwen3moe.expert_used_count", NULL, "w4 w0",
      "qwen3moe.expert_used_count: num_experts_per_tok: '0' is out of range"},
     {"qwen3moe.expert_used_count", NULL, "w4 w17",
-     "num_experts_per_tok 17 is more than num_experts 16"},
-    {"qwen3moe.expert_used_count", NULL, "w6 f1.5", "num_experts_per_tok: '1.5'"},
+     "qwen3moe.expert_used_count: 17 experts per token, but expert_count is 16"},
+    {"qwen3moe.expert_count", NULL, "w4 w70000",
+     "qwen3moe.expert_count: num_experts: '70000' is out of range; write a value from 1 to 65535"},
+    {"qwen3moe.expert_count", NULL, "w4 w0",
+     "the architecture 'qwen3moe' without experts is not supported"},
+    {"qwen3moe.expert_used_count", NULL, "w6 f1.5", "expert_used_count: not a whole number"},
     {"qwen3moe.block_count", NULL, "w4 w4294967295", "qwen3moe.block_count: not a whole number"},
     {"qwen3moe.block_count", NULL, "w4 w0",
      "qwen3moe.block_count: num_hidden_layers: '0' is out of"},
@@ -285,6 +297,12 @@ static const struct {
      "qwen3moe.rope.freq_base: rope_theta: '0' is out of"},
     {"qwen3moe.rope.freq_base", NULL, "w6 fnan", "qwen3moe.rope.freq_base: rope_theta: 'nan'"},
     {"token_embd.weight", "token_embd.weighs", NULL, "the tensor token_embd.weight is missing"},
+    {"mimo2.attention.sliding_window_pattern", "mimo2.attention.sliding_window_patterx", NULL,
+     "mimo2.attention.sliding_window_pattern: missing, or not one number for each of the 3 blocks"},
+    {"mimo2.block_count", NULL, "w4 w4", "not one number for each of the 4 blocks"},
+    {"mimo2.attention.head_count_kv", NULL, "w9 w5 q3 w2 w4 w2",
+     "mimo2.attention.head_count_kv: block 2 has 2, others of its kind 4; MiMo-V2-Flash is read "
+     "where they are the same"},
 };
 
 START_TEST(refuses_metadata)
