@@ -201,12 +201,12 @@ static void find_ends(MoeSharing *s, guint32 l, guint32 word, guint64 flows, dou
     }
 }
 
-/* Fixes all flows of a link that is full. */
-static void freeze(MoeSharing *s, guint32 full, double now, double begin)
+/* Fixes all flows of a link that is full; how many it has fixed. */
+static guint32 freeze(MoeSharing *s, guint32 full, double now, double begin)
 {
     MoeList *list = &s->flows.lists[full];
     double level = s->links[full].level;
-    guint32 size = 1 + s->flows.inside;
+    guint32 size = 1 + s->flows.inside, fixed = s->open[full].n;
     for (guint32 w = 0; w < moe_flows_words(list->n); w++) {
         const guint64 *entries = list->entries + (gsize)w * MOE_FLOW_WORD * size;
         guint64 open = list->open[w], others = open & ~list->own[w];
@@ -218,6 +218,7 @@ static void freeze(MoeSharing *s, guint32 full, double now, double begin)
         find_ends(s, full, w, open, now, begin);
     }
     s->open[full].n = 0;
+    return fixed;
 }
 
 static void fill(MoeSharing *s, guint32 root, double now)
@@ -239,23 +240,25 @@ static void fill(MoeSharing *s, guint32 root, double now)
         }
         l = s->groups[l].next;
     } while (l != root);
-    double level = 0;
-    while (heap->n > 0) {
+    guint32 left = s->groups[root].n_flows;
+    for (double level = 0; left > 0 && heap->n > 0;) {
         guint32 first = heap->items[0].id;
         const Open *open = &s->open[first];
+        if (open->n == 0) {
+            moe_heap_pop(heap);
+            continue;
+        }
         double share = open->capacity / open->weight;
         share = share > level ? share : level;
-        if (open->n > 0 && share > heap->items[0].key) {
+        if (share > heap->items[0].key) {
             moe_heap_raise_first(heap, share);
             if (heap->items[0].id != first)
                 continue;
         }
         moe_heap_pop(heap);
-        if (open->n == 0)
-            continue;
         level = s->links[first].level = share;
         s->links[first].given = share * open->weight;
-        freeze(s, first, now, begin);
+        left -= freeze(s, first, now, begin);
     }
 }
 
