@@ -114,43 +114,85 @@ static void sum_up(MoeTraffic *traffic, const MoePlacement *placement)
     }
 }
 
+static void count_home(MoeTraffic *traffic, const MoeTrace *trace, const MoeTraceLayer *layer,
+                       const MoeAssignment *assignment, gint64 home, gboolean balanced, Counting *c)
+{
+    gint64 R = traffic->n_ranks, N = traffic->n_nodes;
+    gint64 *chosen = traffic->chosen + home * traffic->n_experts,
+           *unique = traffic->unique + home * R, *nodes = traffic->nodes + home * N;
+    gint64 first = assignment->first[home];
+    guint16 kept[MOE_TRACE_MOST_K];
+    memset(c->last_rank, 0, (gsize)R * sizeof(*c->last_rank));
+    memset(c->last_node, 0, (gsize)N * sizeof(*c->last_node));
+    for (guint32 t = 1; t <= traffic->tokens[home]; t++) {
+        gint64 n, i = first + t - 1;
+        const guint16 *experts =
+            reached(traffic, trace, layer, assignment->tokens[i], i, balanced, kept, &n);
+        for (gint64 j = 0; j < n; j++) {
+            guint16 e = experts[j];
+            guint32 node = c->node_of[e];
+            chosen[e]++;
+            nodes[node] += c->last_node[node] != t;
+            c->last_node[node] = t;
+        }
+        for (gint64 j = 0; j < n && !c->distinct; j++) {
+            guint32 to = c->rank_of[experts[j]];
+            unique[to] += c->last_rank[to] != t;
+            c->last_rank[to] = t;
+        }
+    }
+}
+
+/* The last home before with the same tokens, which is there when a trace is repeated; -1: none.
+ * @homes: by their first token. */
+static gint64 twin_of(const MoeTraffic *traffic, const MoeAssignment *assignment, gint64 home,
+                      GHashTable *homes)
+{
+    const gint64 *tokens = assignment->tokens + assignment->first[home];
+    gint64 n = traffic->tokens[home];
+    gint64 twin = GPOINTER_TO_SIZE(g_hash_table_lookup(homes, GSIZE_TO_POINTER(*tokens))) - 1;
+    g_hash_table_insert(homes, GSIZE_TO_POINTER(*tokens), GSIZE_TO_POINTER(home + 1));
+    return twin >= 0 && traffic->tokens[twin] == n &&
+                   memcmp(tokens, assignment->tokens + assignment->first[twin],
+                          (gsize)n * sizeof(*tokens)) == 0
+               ? twin
+               : -1;
+}
+
+static void copy_row(gint64 *counts, gint64 n, gint64 to, gint64 from)
+{
+    memcpy(counts + to * n, counts + from * n, (gsize)n * sizeof(*counts));
+}
+
 void moe_traffic_count(MoeTraffic *traffic, const MoeTrace *trace, const MoeTraceLayer *layer,
                        const MoeAssignment *assignment, const MoePlacement *placement,
                        gboolean balanced)
 {
     gint64 R = traffic->n_ranks, N = traffic->n_nodes, E = traffic->n_experts;
     Counting c = counting_new(traffic, placement);
-    guint16 kept[MOE_TRACE_MOST_K];
+    g_autoptr(GHashTable) homes = g_hash_table_new(NULL, NULL);
+    g_autofree gint64 *total = g_new(gint64, R), *dropped = g_new(gint64, R);
     clear(traffic->chosen, R * E);
     clear(traffic->unique, R * R);
     clear(traffic->nodes, R * N);
-    traffic->dropped = 0;
-    traffic->total = 0;
+    traffic->dropped = traffic->total = 0;
     traffic->top_k = trace->top_k;
     for (gint64 home = 0; home < R; home++) {
-        gint64 *chosen = traffic->chosen + home * E, *unique = traffic->unique + home * R,
-               *nodes = traffic->nodes + home * N;
-        gint64 first = assignment->first[home], tokens = assignment->first[home + 1] - first;
-        traffic->tokens[home] = tokens;
-        memset(c.last_rank, 0, (gsize)R * sizeof(*c.last_rank));
-        memset(c.last_node, 0, (gsize)N * sizeof(*c.last_node));
-        for (guint32 t = 1; t <= tokens; t++) {
-            gint64 n, i = first + t - 1;
-            const guint16 *experts =
-                reached(traffic, trace, layer, assignment->tokens[i], i, balanced, kept, &n);
-            for (gint64 j = 0; j < n; j++) {
-                guint16 e = experts[j];
-                guint32 node = c.node_of[e];
-                chosen[e]++;
-                nodes[node] += c.last_node[node] != t;
-                c.last_node[node] = t;
-            }
-            for (gint64 j = 0; j < n && !c.distinct; j++) {
-                guint32 to = c.rank_of[experts[j]];
-                unique[to] += c.last_rank[to] != t;
-                c.last_rank[to] = t;
-            }
+        gint64 total_before = traffic->total, dropped_before = traffic->dropped;
+        traffic->tokens[home] = assignment->first[home + 1] - assignment->first[home];
+        gint64 twin =
+            balanced || traffic->tokens[home] == 0 ? -1 : twin_of(traffic, assignment, home, homes);
+        if (twin >= 0) {
+            copy_row(traffic->chosen, E, home, twin);
+            copy_row(traffic->unique, R, home, twin);
+            copy_row(traffic->nodes, N, home, twin);
+            traffic->total += total[twin];
+            traffic->dropped += dropped[twin];
+        } else {
+            count_home(traffic, trace, layer, assignment, home, balanced, &c);
         }
+        total[home] = traffic->total - total_before;
+        dropped[home] = traffic->dropped - dropped_before;
     }
     counting_clear(&c);
     sum_up(traffic, placement);
