@@ -159,23 +159,24 @@ static gboolean lower_transfers(Lowering *w, const MoeAssignment *assignment)
     return TRUE;
 }
 
-static void lower_attention(Lowering *w, const MoeAssignment *assignment, gint64 layer)
+/* Of each rank, s: the same in every block of a stack. Free with g_free(). */
+static double *attention_seconds(const Lowering *w, const MoeAssignment *assignment, int stack)
 {
     const MoeScenario *s = w->scenario;
-    const MoeModelShape *shape = w->out->cost.shape;
-    int stack = moe_model_stack(shape, layer);
-    MoeSees sees = shape->encoder_layers > 0 && stack == 0 ? MOE_SEES_ALL : MOE_SEES_BEFORE;
+    gboolean encodes = w->out->cost.shape->encoder_layers > 0;
+    MoeSees sees = encodes && stack == 0 ? MOE_SEES_ALL : MOE_SEES_BEFORE;
+    double *seconds = g_new(double, s->n_ranks);
     for (gint64 r = 0; r < s->n_ranks; r++) {
         const MoeCost *cost = &w->costs[r];
         MoeContext context = moe_assignment_context(assignment, s->trace, r, sees,
                                                     cost->decode ? s->file.phase.context : 0);
-        double seconds = moe_cost_attention(cost, &context);
+        seconds[r] = moe_cost_attention(cost, &context);
         if (stack == 1) {
             context = moe_assignment_context(assignment, s->trace, r, MOE_SEES_ACROSS, 0);
-            seconds += moe_cost_cross(cost, &context);
+            seconds[r] += moe_cost_cross(cost, &context);
         }
-        moe_programs_compute(w->out->programs, r, MOE_PHASE_ATTENTION, seconds);
     }
+    return seconds;
 }
 
 /* A block works on the tokens of its stack alone. */
@@ -190,10 +191,15 @@ static gboolean lower_step(Lowering *w, const MoeAssignment *whole)
     g_autoptr(MoeAssignment) encoder = encodes ? moe_assignment_of_stack(whole, s->trace, 0) : NULL;
     g_autoptr(MoeAssignment) decoder = encodes ? moe_assignment_of_stack(whole, s->trace, 1) : NULL;
     const MoeAssignment *const stacks[] = {encodes ? encoder : whole, decoder};
+    g_autofree double *first = attention_seconds(w, stacks[0], 0);
+    g_autofree double *second = encodes ? attention_seconds(w, decoder, 1) : NULL;
+    const double *const attention[] = {first, second};
     for (gint64 layer = 0; layer < shape->num_hidden_layers; layer++) {
-        const MoeAssignment *assignment = stacks[moe_model_stack(shape, layer)];
+        int stack = moe_model_stack(shape, layer);
+        const MoeAssignment *assignment = stacks[stack];
         programs->layer = (int)layer;
-        lower_attention(w, assignment, layer);
+        for (gint64 r = 0; r < R; r++)
+            moe_programs_compute(programs, r, MOE_PHASE_ATTENTION, attention[stack][r]);
         if (moe_model_has_experts(shape, layer)) {
             gint64 index = moe_model_moe_layers_before(shape, layer);
             if (!lower_experts(w, assignment, &s->trace->layers[index]))
