@@ -22,6 +22,8 @@ static const char WRAPPED[] = "language_model.";
 static char *fill(const char *pattern, char letter, gint64 number)
 {
     const char mark[] = {'%', letter, '\0'};
+    if (strstr(pattern, mark) == NULL)
+        return g_strdup(pattern);
     g_autofree char *digits = g_strdup_printf("%" G_GINT64_FORMAT, number);
     g_auto(GStrv) parts = g_strsplit(pattern, mark, -1);
     return g_strjoinv(digits, parts);

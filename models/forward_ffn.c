@@ -99,10 +99,14 @@ static gboolean check_group(const MoeRun *run, const MoeBlock *block, gsize firs
                             GError **error)
 {
     gsize computed = (gsize)(run->shape->num_experts - run->shape->identity_experts);
-    for (gsize e = first; e < MIN(end, computed); e++)
-        if (!moe_run_check_ffn(run, &block->experts[e], error))
-            return FALSE;
-    return TRUE;
+    const gsize last = MIN(end, computed);
+    gsize bad = last;
+    /* Many small ones go to many threads; each large one does by itself. */
+#pragma omp parallel for schedule(dynamic) reduction(min : bad) if (last > first + 1)
+    for (gsize e = first; e < last; e++)
+        if (!moe_run_check_ffn(run, &block->experts[e], NULL))
+            bad = MIN(bad, e);
+    return bad == last || moe_run_check_ffn(run, &block->experts[bad], error);
 }
 
 /* y += the sum of weights * expert(h), or of expert(weights * h), for the @n tokens from @start on of

@@ -46,25 +46,24 @@ void moe_run_touch(MoeRun *run, double bytes)
     run->resident += bytes;
 }
 
-static void prefetch(const MoeMatrix *const *matrices, gsize n)
-{
-    for (gsize i = 0; i < n; i++)
-        if (matrices[i]->data != NULL)
-            moe_weights_prefetch(matrices[i]);
-}
-
 void moe_run_prefetch_experts(const MoeRun *run, const MoeBlock *block, gsize first)
 {
     gsize n = (gsize)(run->shape->num_experts - run->shape->identity_experts);
     double bytes = 0;
-    for (gsize e = first; block->experts != NULL && run->cache == NULL && e < n; e++) {
-        const MoeMatrix *matrices[] = {&block->experts[e].gate, &block->experts[e].up,
-                                       &block->experts[e].down};
-        bytes += moe_expert_bytes(&block->experts[e]);
+    if (block->experts == NULL || run->cache != NULL)
+        return;
+    g_autofree const MoeMatrix **matrices = g_new(const MoeMatrix *, 3 * n + 1);
+    gsize n_matrices = 0;
+    for (gsize e = first; e < n; e++) {
+        const MoeExpert *expert = &block->experts[e];
+        bytes += moe_expert_bytes(expert);
         if (bytes > run->plan.window)
-            return;
-        prefetch(matrices, G_N_ELEMENTS(matrices));
+            break;
+        matrices[n_matrices++] = &expert->gate;
+        matrices[n_matrices++] = &expert->up;
+        matrices[n_matrices++] = &expert->down;
     }
+    moe_weights_prefetch(matrices, n_matrices);
 }
 
 void moe_run_prefetch_block(const MoeRun *run, int layer)
@@ -76,7 +75,7 @@ void moe_run_prefetch_block(const MoeRun *run, int layer)
         const MoeExpert *dense = &run->blocks[layer].parts[p].dense;
         const MoeMatrix *matrices[] = {&a->q_a, &a->q,        &a->k,      &a->v,
                                        &a->o,   &dense->gate, &dense->up, &dense->down};
-        prefetch(matrices, G_N_ELEMENTS(matrices));
+        moe_weights_prefetch(matrices, G_N_ELEMENTS(matrices));
     }
 }
 

@@ -505,12 +505,35 @@ void moe_weights_release(const MoeWeights *weights)
         moe_gguf_release(weights->gguf->pdata[f]);
 }
 
-void moe_weights_prefetch(const MoeMatrix *matrix)
+typedef struct {
+    const char *start, *end;
+} Span;
+
+static int by_start(gconstpointer a, gconstpointer b)
 {
-    gsize bytes, page = (gsize)sysconf(_SC_PAGESIZE);
-    const char *data = moe_matrix_span(matrix, &bytes);
-    gsize before = (gsize)data % page; /* advice begins at a page */
-    (void)madvise((void *)(data - before), before + bytes, MADV_WILLNEED);
+    const Span *x = a, *y = b;
+    return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* Many experts' matrices lie side by side in the file: few calls, each of many pages. */
+void moe_weights_prefetch(const MoeMatrix *const *matrices, gsize n)
+{
+    const gsize page = (gsize)sysconf(_SC_PAGESIZE);
+    g_autofree Span *spans = g_new(Span, n + 1);
+    gsize n_spans = 0;
+    for (gsize i = 0; i < n; i++) {
+        gsize bytes = 0;
+        const char *data = matrices[i]->data != NULL ? moe_matrix_span(matrices[i], &bytes) : NULL;
+        if (bytes > 0)
+            spans[n_spans++] = (Span){data - (gsize)data % page, data + bytes};
+    }
+    qsort(spans, n_spans, sizeof(*spans), by_start);
+    for (gsize i = 0, next; i < n_spans; i = next) {
+        const char *end = spans[i].end;
+        for (next = i + 1; next < n_spans && spans[next].start <= end; next++)
+            end = MAX(end, spans[next].end);
+        (void)madvise((void *)spans[i].start, (gsize)(end - spans[i].start), MADV_WILLNEED);
+    }
 }
 
 char *moe_weights_digest(const MoeWeights *weights, GError **error)

@@ -85,8 +85,9 @@ gboolean moe_weights_check_finite(const MoeWeights *weights, const MoeMatrix *ma
 /* Gives up the memory that mapped weights take in this process; they are read again when needed. */
 void moe_weights_release(const MoeWeights *weights);
 
-/* Asks the system to read the weights of @matrix from disk, and does not wait for it. */
-void moe_weights_prefetch(const MoeMatrix *matrix);
+/* Asks the system to read the weights of @n matrices (data NULL: of none) from disk, and does not wait
+ * for it. */
+void moe_weights_prefetch(const MoeMatrix *const *matrices, gsize n);
 
 /* What tells this checkpoint from another: "sha256:..." over the digests of config.json, unless it
  * is GGUF, and all files (moe_file_digest()). Free with g_free(); NULL with MOE_ERROR_INPUT. */
