@@ -30,6 +30,11 @@ typedef struct {
     float floats[];
 } Scratch;
 
+static size_t value_width(const MoeAttentionShape *shape)
+{
+    return shape->DV > 0 ? shape->DV : shape->D;
+}
+
 /* --- tiles by CBLAS -------------------------------------------------------------------------- */
 
 static void gather(size_t n, size_t width, const float *from, size_t stride, float *to)
@@ -75,7 +80,7 @@ static const MoeAttentionTile tile_cblas = {
     .mix = mix,
 };
 
-static const MoeAttentionTile *best_tile(void)
+static const MoeAttentionTile *tile_of_floats(void)
 {
 #if defined(HAVE_AVX512_OBJECTS)
     if (moe_has_avx512())
@@ -84,13 +89,88 @@ static const MoeAttentionTile *best_tile(void)
     return &tile_cblas;
 }
 
+/* --- tiles of floats that are rounded --------------------------------------------------------- */
+
+static size_t round_up(size_t n, size_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+static void round_all(size_t n, float *x)
+{
+    moe_round(MOE_PRECISION_BF16, n, x, x);
+}
+
+static void pack_queries_rounded(size_t n, size_t D, float scale, const float *from, size_t stride,
+                                 float *to)
+{
+    tile_of_floats()->pack_queries(n, D, scale, from, stride, to);
+    round_all(round_up(n, MOE_TILE_WIDTH) * D, to);
+}
+
+static void pack_keys_rounded(size_t n, size_t D, const float *from, size_t stride, float *to)
+{
+    tile_of_floats()->pack_keys(n, D, from, stride, to);
+    round_all(round_up(n, MOE_TILE_WIDTH) * D, to);
+}
+
+static void pack_values_rounded(size_t n, size_t DV, const float *from, size_t stride, float *to)
+{
+    tile_of_floats()->pack_values(n, DV, from, stride, to);
+    round_all(KEYS * round_up(DV, MOE_TILE_WIDTH), to);
+}
+
+static void score_rounded(size_t rows, size_t keys, size_t D, const float *q, const float *k,
+                          float *scores)
+{
+    tile_of_floats()->score(rows, keys, D, q, k, scores);
+}
+
+static void soften_rounded(float *row, size_t from, size_t to, size_t n, float *max, float *sum,
+                           float *out, size_t width)
+{
+    tile_of_floats()->soften(row, from, to, n, max, sum, out, width);
+    round_all(n, row);
+}
+
+static void mix_rounded(size_t rows, size_t keys, size_t DV, const float *scores, const float *v,
+                        float *out)
+{
+    tile_of_floats()->mix(rows, keys, DV, scores, v, out);
+}
+
+const MoeAttentionTile moe_attention_tile_rounded = {
+    .rows = 12, /* of the smaller of both */
+    .pack_queries = pack_queries_rounded,
+    .pack_keys = pack_keys_rounded,
+    .pack_values = pack_values_rounded,
+    .score = score_rounded,
+    .soften = soften_rounded,
+    .mix = mix_rounded,
+};
+
+static const MoeAttentionTile *best_tile(MoePrecision precision)
+{
+    if (precision == MOE_PRECISION_F32)
+        return tile_of_floats();
+#if defined(HAVE_AVX512_BF16_OBJECTS)
+    if (moe_has_avx512_bf16())
+        return &moe_attention_tile_bf16;
+#endif
+    return &moe_attention_tile_rounded;
+}
+
 /* --- spans and blocks ------------------------------------------------------------------------ */
 
-static Scratch *scratch_new(size_t D, size_t DV)
+static Scratch *scratch_new(const MoeAttentionShape *shape)
 {
-    const size_t wide = (DV + MOE_TILE_WIDTH - 1) / MOE_TILE_WIDTH * MOE_TILE_WIDTH;
-    Scratch *s = moe_scratch(sizeof(*s) + (SPAN + KEYS) * (D + wide) * sizeof(float));
-    s->tile = best_tile();
+    const size_t D = shape->D, DV = value_width(shape);
+    const size_t wide = round_up(DV, MOE_TILE_WIDTH);
+    const size_t size = (SPAN + KEYS) * (D + wide) * sizeof(float);
+    Scratch *s = moe_scratch(sizeof(*s) + size);
+    s->tile = best_tile(shape->precision);
+    if (s->tile == &moe_attention_tile_rounded) /* which rounds all of what is packed in parts */
+        memset(s->floats, 0, size);
     s->q = s->floats;
     s->k = s->q + SPAN * D;
     s->v = s->k + KEYS * D;
@@ -135,11 +215,6 @@ static void soften(Scratch *s, const MoeAttentionShape *shape, size_t head, size
         s->tile->soften(s->scores + i * KEYS, low > first_key ? low - first_key : 0, reach, keys,
                         s->max + r + i, s->sum + r + i, s->out + (r + i) * DV, DV);
     }
-}
-
-static size_t value_width(const MoeAttentionShape *shape)
-{
-    return shape->DV > 0 ? shape->DV : shape->D;
 }
 
 /* All rows of a span of @n queries, the first at @position, that see one of the keys in s->k. */
@@ -225,7 +300,7 @@ void moe_attention_causal(size_t n_sequences, const size_t *offsets, const MoeAt
     moe_blas_single();
 #pragma omp parallel
     {
-        Scratch *s = scratch_new(D, DV);
+        Scratch *s = scratch_new(shape);
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < n_spans * shape->Q; i++) {
             /* The longest rows of a sequence first: they take the most time. */
@@ -259,28 +334,41 @@ static double bias_ref(const MoeAttentionShape *shape, size_t head, size_t posit
         ->bias[head * (2 * shape->far + 1) + (size_t)(far + fmax(-far, fmin(far, distance)))];
 }
 
+static double operand_ref(const MoeAttentionShape *shape, float x)
+{
+    moe_round_ref(shape->precision, 1, &x, &x);
+    return x;
+}
+
+static double score_ref(const MoeAttentionShape *shape, const float *query, const float *key)
+{
+    const int bf16 = shape->precision == MOE_PRECISION_BF16;
+    const float scale = bf16 ? shape->scale * LOG2_E : 1;
+    double score = 0;
+    for (size_t d = 0; d < shape->D; d++)
+        score += operand_ref(shape, query[d] * scale) * operand_ref(shape, key[d]);
+    return bf16 ? score / (double)LOG2_E : score * shape->scale;
+}
+
 void moe_attention_causal_ref(size_t n_sequences, const size_t *offsets,
                               const MoeAttentionShape *shape, const float *q, const float *k,
                               const float *v, float *out)
 {
-    size_t Q = shape->Q, G = shape->G, D = shape->D, DV = value_width(shape);
+    const size_t Q = shape->Q, G = shape->G, D = shape->D, DV = value_width(shape);
     for (size_t s = 0; s < n_sequences; s++) {
         size_t n, first = first_key(shape, offsets, s, &n);
         double *scores = moe_scratch((n + 1) * sizeof(double));
         for (size_t t = offsets[s]; t < offsets[s + 1]; t++) {
             for (size_t head = 0; head < Q; head++) {
-                const float *query = q + (t * Q + head) * D;
                 size_t kv_head = head / (Q / G), position = shape->past + t - offsets[s];
                 double max = shape->sinks != NULL ? shape->sinks[head] : -INFINITY, sum = 0;
                 for (size_t j = 0; j < n; j++) {
                     scores[j] = -INFINITY;
                     if (!sees_ref(shape, position, j))
                         continue;
-                    const float *key = k + ((first + j) * G + kv_head) * D;
-                    scores[j] = 0;
-                    for (size_t d = 0; d < D; d++)
-                        scores[j] += (double)query[d] * key[d];
-                    scores[j] = scores[j] * shape->scale + bias_ref(shape, head, position, j);
+                    scores[j] = score_ref(shape, q + (t * Q + head) * D,
+                                          k + ((first + j) * G + kv_head) * D) +
+                                bias_ref(shape, head, position, j);
                     max = fmax(max, scores[j]);
                 }
                 for (size_t j = 0; j < n; j++)
@@ -289,7 +377,8 @@ void moe_attention_causal_ref(size_t n_sequences, const size_t *offsets,
                 for (size_t d = 0; d < DV; d++) {
                     double mix = 0;
                     for (size_t j = 0; j < n; j++)
-                        mix += exp(scores[j] - max) / sum * v[((first + j) * G + kv_head) * DV + d];
+                        mix += exp(scores[j] - max) / sum *
+                               operand_ref(shape, v[((first + j) * G + kv_head) * DV + d]);
                     out[(t * Q + head) * DV + d] = (float)mix;
                 }
             }

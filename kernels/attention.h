@@ -5,7 +5,7 @@
 #ifndef MOE_KERNELS_ATTENTION_H
 #define MOE_KERNELS_ATTENTION_H
 
-#include <stddef.h>
+#include "kernels/matrix.h"
 
 /* Heads and who sees whom. Query head q reads key/value head q / (Q / G). */
 typedef struct {
@@ -22,6 +22,11 @@ typedef struct {
     const float *bias; /* [Q, 2 * far + 1]: a head's score of a key that is d positions behind its
                            query gets, once scaled, bias[far + d], d cut to [-far, far]; NULL: none */
     size_t far;
+    /* Of both products. In bf16 the queries, times scale and log2(e), keys and values are rounded, and
+     * the shares of the softmax, 1 for the largest score so far, before they meet the values; scores,
+     * the softmax's sum and the output are floats. As FlashAttention has it (Dao et al., 2022, arXiv
+     * 2205.14135), which servers run. */
+    MoePrecision precision;
 } MoeAttentionShape;
 
 /* out[t] = softmax(scale * q[t] k[low..t]^T) v[low..t], within each sequence and head, where low is
@@ -41,7 +46,7 @@ void moe_attention_causal(size_t n_sequences, const size_t *offsets, const MoeAt
                           const float *restrict q, const float *restrict k, const float *restrict v,
                           float *restrict out);
 
-/* The same with whole rows of scores in double precision; the oracle. */
+/* The same with whole rows of scores in double precision, shares never rounded; the oracle. */
 void moe_attention_causal_ref(size_t n_sequences, const size_t *offsets,
                               const MoeAttentionShape *shape, const float *q, const float *k,
                               const float *v, float *out);

@@ -1,7 +1,8 @@
 /* attention_tile.h - what attention does to a few queries and a block of keys; private to kernels/.
  *
  * Layer: kernels. Once with CBLAS, and once for AVX-512, whose products take queries, keys and values
- * packed and leave out what the mask hides. Both are called by attention.c alone.
+ * packed and leave out what the mask hides; in bf16 by AVX-512 BF16, or by one of the others of what is
+ * rounded. All are called by attention.c alone.
  */
 #ifndef MOE_KERNELS_ATTENTION_TILE_H
 #define MOE_KERNELS_ATTENTION_TILE_H
@@ -23,7 +24,7 @@ typedef struct {
     /* scores[r][i] = q[r] k[i]; rows of scores are MOE_TILE_KEYS apart. */
     void (*score)(size_t rows, size_t keys, size_t D, const float *q, const float *k,
                   float *scores);
-    /* One row, as moe_soften() (loops.h). */
+    /* One row, as moe_soften() (loops.h); what it becomes is mix()'s business. */
     void (*soften)(float *row, size_t from, size_t to, size_t n, float *max, float *sum, float *out,
                    size_t width);
     /* out[r] += sum of scores[r][i] * v[i]; out [rows, DV]. */
@@ -31,6 +32,7 @@ typedef struct {
                 float *out);
 } MoeAttentionTile;
 
-extern const MoeAttentionTile moe_attention_tile_avx512;
+extern const MoeAttentionTile moe_attention_tile_avx512, moe_attention_tile_bf16,
+    moe_attention_tile_rounded;
 
 #endif

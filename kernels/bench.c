@@ -38,6 +38,12 @@ static const struct {
      "4096 tokens in 2, 16 heads of 128",
      {.T = 4096, .N = 2, .Q = 16, .G = 16, .D = 128}},
     {"attention", "8192 tokens in 2, 4 heads of 32", {.T = 8192, .N = 2, .Q = 4, .G = 4, .D = 32}},
+    {"attention, bf16",
+     "2048 tokens, 16 heads of 64",
+     {.T = 2048, .N = 1, .Q = 16, .G = 16, .D = 64, .precision = MOE_PRECISION_BF16}},
+    {"attention, bf16",
+     "8192 tokens in 2, 4 heads of 32",
+     {.T = 8192, .N = 2, .Q = 4, .G = 4, .D = 32, .precision = MOE_PRECISION_BF16}},
     {"gate", "65536 tokens, 8 of 256", {.T = 65536, .E = 256, .K = 8}},
     {"gate", "65536 tokens, 8 of 256, renormalised", {.T = 65536, .E = 256, .K = 8, .F = 1}},
     {"gate", "65536 tokens, 8 of 64", {.T = 65536, .E = 64, .K = 8}},
@@ -118,7 +124,7 @@ static void bench(size_t i, const Roof *roof, FILE *csv)
     double bytes = call.kernel->bytes(&benches[i].shape) / seconds;
     const char *bound = flop / roof->flop_s > bytes / roof->bytes_s ? "sgemm" : "memory";
     double share = fmax(flop / roof->flop_s, bytes / roof->bytes_s);
-    printf("%-13s %-42s %10.3f %9.2f %7.2f %-6s %5.0f%%\n", benches[i].kernel, benches[i].what,
+    printf("%-15s %-42s %10.3f %9.2f %7.2f %-6s %5.0f%%\n", benches[i].kernel, benches[i].what,
            seconds * 1e3, flop * 1e-9, bytes * 1e-9, bound, share * 100);
     fflush(stdout);
     if (csv != NULL)
@@ -148,7 +154,7 @@ int main(int argc, char **argv)
         argv += 2;
     }
     Roof roof = measure_roof();
-    printf("%-13s %-42s %10s %9s %7s %-6s %6s\n", "kernel", "shape", "ms", "GFLOP/s", "GB/s",
+    printf("%-15s %-42s %10s %9s %7s %-6s %6s\n", "kernel", "shape", "ms", "GFLOP/s", "GB/s",
            "roof", "share");
     if (csv != NULL)
         fprintf(csv, "kernel,shape,seconds,gflop_s,gbyte_s,roof,roof_share\n");

@@ -211,6 +211,12 @@ static void draw_attention_window(uint64_t *state, MoeCaseShape *s)
     s->H = moe_case_between(state, 0, 1) * moe_case_between(state, 1, 300);
 }
 
+static void draw_attention_bf16(uint64_t *state, MoeCaseShape *s)
+{
+    draw_attention_window(state, s);
+    s->precision = MOE_PRECISION_BF16;
+}
+
 static size_t value_width(const MoeCaseShape *s)
 {
     return s->F > 0 ? s->F : s->D;
@@ -241,7 +247,8 @@ static MoeAttentionShape attention_shape(const MoeCase *c)
                                .window = s->E,
                                .chunk = s->K,
                                .sinks = s->F % 2 == 1 ? c->weights : NULL,
-                               .past = s->H};
+                               .past = s->H,
+                               .precision = s->precision};
 }
 
 static void run_attention(MoeCase *c)
@@ -471,6 +478,9 @@ static const MoeKernel kernels[] = {
      inputs_attention, run_attention, ref_attention, flop_attention, bytes_attention},
     {"attention, windows and sinks", 5e-6, "as above", draw_attention_window, inputs_attention,
      run_attention, ref_attention, flop_attention, bytes_attention},
+    {"attention, bf16", 6e-3,
+     "shares of the softmax within 2^-9 of themselves, whose sum may cancel", draw_attention_bf16,
+     inputs_attention, run_attention, ref_attention, flop_attention, bytes_attention},
     {"attention, whole, biased or across", 5e-6, "as above", moe_draw_attention_whole,
      moe_inputs_attention_whole, moe_run_attention_whole, moe_ref_attention_whole,
      moe_flop_attention_whole, moe_bytes_attention_whole},

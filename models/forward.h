@@ -72,8 +72,8 @@ typedef struct {
     const float *states;
     /* Called after each block, and its routing(), with the states before the next; NULL: nobody. */
     gboolean (*block_done)(void *user, int next_block, const float *states, GError **error);
-    /* Of the products with weights, all but the routers', which stay in floats as norms, RoPE, softmax
-     * and attention do. In bf16 a last bit may grow to one of bf16; where AVX-512 is, a token's
+    /* Of the products with weights and of attention; the routers' stay in floats, as norms, RoPE and
+     * softmax do. In bf16 a last bit may grow to one of bf16; where AVX-512 is, a token's
      * decisions depend on those before it alone all the same (moe_product()). */
     MoePrecision precision;
     double memory_bytes;   /* the run may take, pages of weights included; 0: as much as is good */

@@ -193,6 +193,7 @@ void moe_run_attention(MoeRun *run, const MoeAttention *a, const MoeKeys *keys,
     else
         prepare_gqa(run, a, start, n, run->normed, &to);
     g_autofree size_t *offsets = offsets_of(run, piece);
+    shape.precision = a->o.precision;
     shape.past = piece->past;
     shape.keys = run->job->n_encoded > 0 && piece->stack == 0 ? offsets : NULL;
     shape.bias = run->relative[piece->stack];
@@ -222,6 +223,7 @@ void moe_run_cross(MoeRun *run, const MoeAttention *a, const MoeKeys *keys, cons
     for (gsize i = 0; i <= n_sequences; i++)
         key_offsets[i] = of[i] - of[0];
     MoeAttentionShape shape = a->shape;
+    shape.precision = a->o.precision;
     shape.keys = key_offsets;
     moe_attention_causal(n_sequences, offsets, &shape, run->q, keys->k, keys->v, run->normed);
     moe_run_lap(run, MOE_STAGE_ATTENTION);

@@ -221,7 +221,7 @@ static gboolean run(MoeCli *cli, GError **error)
         {"no-special", 0, 0, G_OPTION_ARG_NONE, &o.no_special,
          "Leave out the tokenizer's special tokens", NULL},
         {"precision", 0, 0, G_OPTION_ARG_FILENAME, &o.precision_name,
-         "Multiply with weights in f32, or in bf16 as servers do, faster (f32)", "f32|bf16"},
+         "Multiply in f32, or in bf16 as servers do, faster (f32)", "f32|bf16"},
         {"output", 'o', 0, G_OPTION_ARG_FILENAME, &o.output,
          "Write the routing of prompts and written tokens to FILE", "FILE"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},

@@ -307,7 +307,7 @@ static gboolean run(MoeCli *cli, GError **error)
         {"memory", 0, 0, G_OPTION_ARG_FILENAME, &o.memory,
          "Take at most SIZE of memory, such as 4GiB (what the machine has)", "SIZE"},
         {"precision", 0, 0, G_OPTION_ARG_FILENAME, &o.precision_name,
-         "Multiply with weights in f32, or in bf16 as servers do, faster (f32)", "f32|bf16"},
+         "Multiply in f32, or in bf16 as servers do, faster (f32)", "f32|bf16"},
         {"no-resume", 0, 0, G_OPTION_ARG_NONE, &o.no_resume,
          "Do not keep a long run in FILE.part, nor go on with one kept there", NULL},
         {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},

@@ -150,7 +150,7 @@ static gboolean run(MoeCli *cli, GError **error)
         {"no-special", 0, 0, G_OPTION_ARG_NONE, &o.no_special,
          "Leave out the tokenizer's special tokens with --loss", NULL},
         {"precision", 0, 0, G_OPTION_ARG_FILENAME, &o.precision_name,
-         "Multiply with the weights of --loss in f32, or in bf16 as servers do (f32)", "f32|bf16"},
+         "Multiply in f32, or in bf16 as servers do, with --loss (f32)", "f32|bf16"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &o.threads, "Use N threads (one per processor)", "N"},
         {NULL},
     };

@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include "kernels/attention_tile.h"
 #include "kernels/experts.h"
 #include "kernels/linear.h"
 #include "kernels/product.h"
@@ -236,6 +237,75 @@ START_TEST(products_round_both_sides)
 }
 END_TEST
 
+/* --- attention's tiles ------------------------------------------------------------------------ */
+
+/* Scores of one head's queries and keys, and what the queries get of the values. */
+static void run_tile(const MoeAttentionTile *tile, size_t rows, size_t keys, size_t D, size_t DV,
+                     const float *x, float *scores, float *sums, float *out)
+{
+    const size_t wide = (DV + MOE_TILE_WIDTH - 1) / MOE_TILE_WIDTH * MOE_TILE_WIDTH;
+    const size_t size = (MOE_TILE_WIDTH * D + MOE_TILE_KEYS * (D + wide)) * sizeof(float);
+    float *q = moe_scratch(size), *k = q + MOE_TILE_WIDTH * D, *v = k + MOE_TILE_KEYS * D;
+    memset(q, 0, size);
+    tile->pack_queries(rows, D, 1, x, D, q);
+    tile->pack_keys(keys, D, x + 1, D, k);
+    tile->pack_values(keys, DV, x + 2, DV, v);
+    tile->score(rows, keys, D, q, k, scores);
+    float *row = moe_scratch(MOE_TILE_WIDTH * MOE_TILE_KEYS * sizeof(float));
+    memcpy(row, scores, rows * MOE_TILE_KEYS * sizeof(float));
+    memset(out, 0, rows * DV * sizeof(float));
+    for (size_t r = 0; r < rows; r++) {
+        float max = -INFINITY;
+        sums[r] = 0;
+        /* The first rows see fewer keys, at both ends. */
+        tile->soften(row + r * MOE_TILE_KEYS, r < keys / 3 ? r : 0, r < keys / 2 ? keys - r : keys,
+                     keys, &max, &sums[r], out + r * DV, DV);
+    }
+    tile->mix(rows, keys, DV, row, v, out);
+    free(row);
+    free(q);
+}
+
+/* Scores differ by the order of their sums. Shares differ in their last bit, and so may be rounded to
+ * neighbours, 2^-8 of a share apart at most; the values are below 1. */
+START_TEST(attention_tiles_agree)
+{
+    static const size_t tile_shapes[][4] = {{1, 1, 1, 1},      {2, 3, 5, 7},     {12, 33, 32, 32},
+                                            {5, 64, 31, 33},   {9, 191, 64, 65}, {12, 192, 129, 15},
+                                            {4, 17, 192, 128}, {7, 32, 300, 200}};
+    if (!moe_has_avx512_bf16())
+        return;
+#if defined(HAVE_AVX512_BF16_OBJECTS)
+    const size_t rows = tile_shapes[_i][0], keys = tile_shapes[_i][1];
+    const size_t D = tile_shapes[_i][2], DV = tile_shapes[_i][3];
+    const MoeAttentionTile *tiles[] = {&moe_attention_tile_bf16, &moe_attention_tile_rounded};
+    float *x = random_floats("x", MOE_TILE_KEYS * MAX(D, DV) + 2);
+    float *scores[2], *out[2], sums[2][MOE_TILE_WIDTH];
+    for (int i = 0; i < 2; i++) {
+        scores[i] = moe_scratch(rows * MOE_TILE_KEYS * sizeof(float));
+        out[i] = moe_scratch(rows * DV * sizeof(float));
+        run_tile(tiles[i], rows, keys, D, DV, x, scores[i], sums[i], out[i]);
+    }
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t j = 0; j < keys; j++) {
+            const float apart = scores[0][r * MOE_TILE_KEYS + j] - scores[1][r * MOE_TILE_KEYS + j];
+            ck_assert_msg(fabsf(apart) <= (float)(D * D) * 0x1p-23F, "[%zu, %zu]", r, j);
+        }
+        ck_assert(fabsf(sums[0][r] - sums[1][r]) <= 1e-4F * sums[1][r]);
+        for (size_t d = 0; d < DV; d++)
+            ck_assert_msg(fabsf(out[0][r * DV + d] - out[1][r * DV + d]) <= 0x1p-8F * sums[1][r],
+                          "[%zu, %zu]: %g, %g of %g", r, d, (double)out[0][r * DV + d],
+                          (double)out[1][r * DV + d], (double)sums[1][r]);
+    }
+    for (int i = 0; i < 2; i++) {
+        free(scores[i]);
+        free(out[i]);
+    }
+    free(x);
+#endif
+}
+END_TEST
+
 /* --- one token alone, and among others -------------------------------------------------------- */
 
 /* In products by our own code. */
@@ -296,6 +366,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, rounds_to_the_nearest);
     tcase_add_loop_test(tests, products_are_within_their_bound, 0, (int)G_N_ELEMENTS(shapes));
     tcase_add_test(tests, products_round_both_sides);
+    tcase_add_loop_test(tests, attention_tiles_agree, 0, 8);
     tcase_add_loop_test(tests, tokens_do_not_change_each_other, 0, 2);
     tcase_add_test(tests, tokens_do_not_change_each_other_in_experts);
     suite_add_tcase(suite, tests);

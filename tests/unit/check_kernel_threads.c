@@ -111,6 +111,14 @@ static size_t run_attention(Arrays *a)
     return T * Q * D;
 }
 
+static size_t run_attention_in_bf16(Arrays *a)
+{
+    const size_t offsets[] = {0, 700, 700, 701, 900, T};
+    const MoeAttentionShape shape = {Q, G, D, 0.2F, .precision = MOE_PRECISION_BF16};
+    moe_attention_causal(5, offsets, &shape, a->x, a->y, a->y + T * G * D, a->out);
+    return T * Q * D;
+}
+
 static size_t run_gate(Arrays *a)
 {
     uint16_t *experts = (uint16_t *)(void *)(a->out + T * K);
@@ -185,6 +193,7 @@ static const struct {
     {"linear, in bf16", run_linear_in_bf16},
     {"linear, adding", run_linear_add},
     {"attention", run_attention},
+    {"attention, in bf16", run_attention_in_bf16},
     {"gate", run_gate},
     {"plan", run_plan},
     {"permute", run_rows},
