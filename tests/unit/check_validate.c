@@ -169,7 +169,7 @@ static const struct {
     const char *csv, *message;
 } bad_rows[] = {
     {"wire,kind,tokens,time,rate\nhalf,latency,8000,80,\nhalf,latency,0,80,\n",
-     "made-up.csv:3: --set: tokens_per_gpu: '0' is out of range"},
+     "made-up.csv:3: --set phase.tokens_per_gpu: tokens_per_gpu: '0' is out of range"},
     {"wire,kind,tokens,time,rate\nwhole,latency,8000,80,\n",
      "made-up.csv:2: wire: 'whole' is none of the values that the case knows"},
 };
