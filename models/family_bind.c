@@ -202,19 +202,31 @@ static gboolean projection(const Binder *b, const char *name, gint64 rows, gint6
            vector(b, has_bias ? full : NULL, ".bias", rows, bias);
 }
 
-/* q, k and v below each other in one tensor, as three views of it. */
+/* q, k and v below each other in one tensor, as three views of it; their biases likewise. */
 static gboolean bind_fused(const Binder *b, gint64 q_width, gint64 k_width, gint64 v_width,
                            MoeAttention *a)
 {
-    g_autofree char *name = of_attention(b, b->config->names.qkv);
     const gint64 rows[] = {q_width, k_width, v_width};
     MoeMatrix all, *out[] = {&a->q, &a->k, &a->v};
-    if (!matrix(b, name, q_width + k_width + v_width, b->shape->hidden_size, &all))
+    const float *biases = NULL, **bias[] = {&a->q_bias, &a->k_bias, &a->v_bias};
+    if (!projection(b, b->config->names.qkv, q_width + k_width + v_width, b->shape->hidden_size,
+                    b->config->attention_bias, &all, &biases))
         return FALSE;
     size_t first = 0;
-    for (int i = 0; i < 3; first += (size_t)rows[i], i++)
+    for (int i = 0; i < 3; first += (size_t)rows[i], i++) {
         *out[i] = moe_matrix_view(&all, first, 1, (size_t)rows[i], 0, all.cols);
+        *bias[i] = biases != NULL ? biases + first : NULL;
+    }
     return TRUE;
+}
+
+/* GGUF files of any family may have q, k and v in one. */
+static gboolean is_fused(const Binder *b)
+{
+    if (!b->config->is_gguf)
+        return b->config->names.qkv != NULL;
+    g_autofree char *full = full_name(b, b->config->names.qkv, ".weight");
+    return moe_weights_has(b->weights, full);
 }
 
 static gboolean bind_separate(const Binder *b, gint64 q_width, gint64 k_width, gint64 v_width,
@@ -236,8 +248,8 @@ static gboolean bind_gqa(const Binder *b, MoeAttention *a)
     gint64 q_width = (gint64)(s->Q * s->D);
     gint64 k_width = (gint64)(s->G * s->D), v_width = (gint64)(s->G * s->DV);
     gboolean norms = c->use_qk_norm && !b->family->norm_unweighted;
-    gboolean good = names->qkv != NULL ? bind_fused(b, q_width, k_width, v_width, a)
-                                       : bind_separate(b, q_width, k_width, v_width, a);
+    gboolean good = is_fused(b) ? bind_fused(b, q_width, k_width, v_width, a)
+                                : bind_separate(b, q_width, k_width, v_width, a);
     return good &&
            vector(b, norms ? names->q_norm : NULL, ".weight",
                   b->family->norm_heads ? (gint64)s->D : q_width, &a->q_norm) &&

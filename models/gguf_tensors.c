@@ -52,9 +52,10 @@ MoeTensorNames moe_gguf_names(const MoeFamily *family)
     Names names = {moe_family_names_of(family)};
     for (int i = 0; i < N_NAMES; i++)
         names.all[i] = names.all[i] != NULL ? written.all[i] : NULL;
-    names.names.gate = written.names.gate; /* however the family itself stores its experts */
+    names.names.gate = written.names.gate; /* however the family itself stores it */
     names.names.up = written.names.up;
     names.names.gate_up = written.names.gate_up;
+    names.names.qkv = written.names.qkv;
     if (family->gguf.ffn_norm != NULL)
         names.names.ffn_norm = family->gguf.ffn_norm;
     return names.names;
