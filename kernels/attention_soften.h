@@ -33,14 +33,6 @@ MOE_INLINE __m512 soften_exp2(__m512 x)
     return _mm512_castsi512_ps(_mm512_maskz_add_epi32(normal, _mm512_castps_si512(p), power));
 }
 
-/* Which of the lanes from @first on are in [from, to). */
-MOE_INLINE __mmask16 soften_seen(size_t first, size_t from, size_t to)
-{
-    const unsigned low = from > first ? ~0U << (from - first) : ~0U;
-    const unsigned high = to - first < SOFTEN_LANES ? (1U << (to - first)) - 1 : ~0U;
-    return (__mmask16)(low & high);
-}
-
 #if defined(TILE_PAIRS)
 typedef uint16_t SoftenShare;
 MOE_INLINE void soften_store(SoftenShare *to, __m512 p)
@@ -77,15 +69,21 @@ MOE_INLINE void soften_row(float *row, size_t from, size_t to, size_t n, float *
         return;
     }
     __m512 top = nothing, total = _mm512_setzero_ps();
+    /* What is not seen at either end is made so; masks in the loops take time. */
+    for (size_t i = first; i < from; i++)
+        row[i] = -INFINITY;
+    const size_t last = (to + SOFTEN_LANES - 1) / SOFTEN_LANES * SOFTEN_LANES;
+    if (last > to)
+        _mm512_mask_storeu_ps(row + last - SOFTEN_LANES,
+                              (__mmask16)(0xFFFFU << (to + SOFTEN_LANES - last)), nothing);
     for (size_t i = first; i < to; i += SOFTEN_LANES)
-        top = _mm512_max_ps(_mm512_mask_loadu_ps(nothing, soften_seen(i, from, to), row + i), top);
+        top = _mm512_max_ps(_mm512_loadu_ps(row + i), top);
     const float here = _mm512_reduce_max_ps(top), most = here > *max ? here : *max;
     const float factor = _mm512_cvtss_f32(soften_exp2(_mm512_set1_ps(*max - most)));
     top = _mm512_set1_ps(most);
     size_t i = first;
     for (; i < to; i += SOFTEN_LANES) {
-        const __m512 x = _mm512_mask_loadu_ps(nothing, soften_seen(i, from, to), row + i);
-        const __m512 p = soften_exp2(_mm512_sub_ps(x, top));
+        const __m512 p = soften_exp2(_mm512_sub_ps(_mm512_loadu_ps(row + i), top));
         soften_store(shares + i, p);
         total = _mm512_add_ps(total, p);
     }
