@@ -49,8 +49,10 @@ void moe_inputs_grouped_gate(MoeCase *c)
     for (size_t i = 0; i < s->T * s->E; i++)
         c->a[i] = floorf(c->a[i]) / 2 + 0.1F; /* sigmoid(x) + sigmoid(-x) is always 1 */
     c->b = moe_case_floats(c, s->E);
-    for (size_t e = 0; e < s->E; e++)
-        c->b[e] = floorf(c->b[e] * 4) / 4;
+    /* Where two scores of a group are added, they have one bias: two sums of the same four numbers in
+     * other orders may round differently. */
+    for (size_t e = 0, width = s->E / s->N; e < s->E; e++)
+        c->b[e] = floorf(c->b[s->G == 2 ? e / width * width : e] * 4) / 4;
 }
 
 void moe_draw_sparsemixer(uint64_t *state, MoeCaseShape *s)

@@ -16,8 +16,10 @@
  * transposed, a row to a lane, where sorting networks need neither branches nor shuffles. */
 enum { ROWS = 16, LANES = 16, SLOTS = 16, CHUNK = 64, AHEAD_BYTES = 16 << 10 };
 
+static const float log2_e = 1.44269504F, most_shift = 1 << 16;
+
 typedef struct {
-    float bound[ROWS], max[ROWS];
+    float bound[ROWS], shift[ROWS];  /* shift: -max log2(e), rounded */
     __m512 sum[ROWS];                /* of exponentials, in lanes */
     uint16_t found[ROWS][2 * SLOTS]; /* candidates; behind them ids that exist */
     uint32_t count[ROWS];            /* of candidates; more than SLOTS: they are not all here */
@@ -121,14 +123,14 @@ MOE_INLINE void bound_rows(size_t rows, size_t E, const float *logits, Block *bl
     for (size_t i = 1; i < 8; i++)
         bound = _mm512_min_ps(bound, _mm512_max_ps(v[i], w[7 - i]));
     _mm512_storeu_ps(block->bound, _mm512_max_ps(bound, _mm512_set1_ps(-FLT_MAX)));
-    _mm512_storeu_ps(block->max, _mm512_max_ps(v[0], w[0]));
+    _mm512_storeu_ps(block->shift,
+                     _mm512_mul_ps(_mm512_max_ps(v[0], w[0]), _mm512_set1_ps(-log2_e)));
 }
 
-/* e^x for x <= 0 up to a relative error of 2^-22: a sum's part. 2^fraction by a polynomial of degree
+/* 2^y for y <= 1 up to a relative error of 2^-22: a sum's part. 2^fraction by a polynomial of degree
  * 5 with the least relative error on [0, 1), 7.5e-8. */
-MOE_INLINE __m512 exp_rough(__m512 x)
+MOE_INLINE __m512 exp2_rough(__m512 y)
 {
-    const __m512 y = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504F));
     const __m512 f = _mm512_reduce_ps(y, _MM_FROUND_TO_NEG_INF);
     __m512 p = _mm512_set1_ps(1.87757667e-3F);
     p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(8.98934009e-3F));
@@ -168,21 +170,30 @@ MOE_INLINE __mmask16 compare(__m512 x, __m512 bounds, Is is)
     return _mm512_cmp_ps_mask(x, bounds, _CMP_EQ_OQ);
 }
 
+/* Which of 16 logits compare as @is says; adds their exponentials to @sum unless it is NULL. */
+MOE_INLINE uint64_t look(__m512 x, __m512 bounds, Is is, __m512 shifts, __m512 *sum)
+{
+    if (sum != NULL)
+        *sum = _mm512_add_ps(*sum, exp2_rough(_mm512_fmadd_ps(x, _mm512_set1_ps(log2_e), shifts)));
+    return compare(x, bounds, is);
+}
+
 /* Appends the experts whose logits compare with @bound as @is says to the @n found, in order, and
  * adds all exponentials to @sum unless it is NULL. Returns how many are found. */
-MOE_INLINE size_t scan(const float *row, size_t E, float bound, Is is, float max, size_t n,
+MOE_INLINE size_t scan(const float *row, size_t E, float bound, Is is, float shift, size_t n,
                        uint16_t *found, __m512 *sum)
 {
     const __m512i places = _mm512_loadu_si512(place_of_byte);
-    const __m512 bounds = _mm512_set1_ps(bound), maxima = _mm512_set1_ps(max);
+    const __m512 bounds = _mm512_set1_ps(bound), shifts = _mm512_set1_ps(shift);
     for (size_t e = 0; e < E; e += CHUNK) {
         uint64_t holds = 0;
-        for (size_t i = 0; i < CHUNK && e + i < E; i += LANES) {
-            const __m512 x = load(row + e + i, E - e - i);
-            holds |= (uint64_t)compare(x, bounds, is) << i;
-            if (sum != NULL)
-                *sum = _mm512_add_ps(*sum, exp_rough(_mm512_sub_ps(x, maxima)));
-        }
+        if (e + CHUNK <= E)
+#pragma GCC unroll 4
+            for (size_t i = 0; i < CHUNK; i += LANES)
+                holds |= look(_mm512_loadu_ps(row + e + i), bounds, is, shifts, sum) << i;
+        else
+            for (size_t i = 0; e + i < E; i += LANES)
+                holds |= look(load(row + e + i, E - e - i), bounds, is, shifts, sum) << i;
         const __m128i low = _mm512_castsi512_si128(_mm512_maskz_compress_epi8(holds, places));
         const __m256i ids =
             _mm256_add_epi16(_mm256_cvtepu8_epi16(low), _mm256_set1_epi16((short)e));
@@ -214,18 +225,24 @@ MOE_INLINE void collect_rows(size_t rows, size_t E, const float *logits, bool su
         size_t n;
         if (sum_all) {
             __m512 sum = _mm512_setzero_ps();
-            n = scan(row, E, bound, AT_LEAST, block->max[r], 0, block->found[r], &sum);
+            n = scan(row, E, bound, AT_LEAST, block->shift[r], 0, block->found[r], &sum);
             block->sum[r] = sum;
+            n = fabsf(block->shift[r]) <= most_shift ? n : SIZE_MAX;
         } else {
             n = scan(row, E, bound, AT_LEAST, 0, 0, block->found[r], NULL);
         }
-        block->count[r] = (uint32_t)(n <= SLOTS ? n : scan_ties(row, E, bound, block->found[r]));
+        if (n > SLOTS && n < SIZE_MAX)
+            n = scan_ties(row, E, bound, block->found[r]);
+        block->count[r] = (uint32_t)n;
     }
     /* Later, when the stores above are through. */
     for (size_t r = 0; r < rows; r++) {
         const __m256i *found = (const __m256i *)(const void *)block->found[r];
         block->expert[r] = _mm512_cvtepu16_epi32(_mm256_loadu_si256(found));
-        block->score[r] = _mm512_i32gather_ps(block->expert[r], logits + r * E, sizeof(float));
+        float *scores = (float *)&block->score[r];
+#pragma GCC unroll 16
+        for (size_t i = 0; i < SLOTS; i++)
+            scores[i] = logits[r * E + block->found[r][i]];
     }
 }
 
@@ -292,7 +309,11 @@ MOE_INLINE void weigh_rows(size_t K, const MoeGate *gate, Block *block)
         for (size_t step = 8; step > 0; step /= 2)
             for (size_t i = 0; i < step; i++)
                 block->sum[i] = _mm512_add_ps(block->sum[i], block->sum[i + step]);
-        divisor = block->sum[0];
+        /* What rounding has added to the shift. */
+        const __m512 shift = _mm512_loadu_ps(block->shift);
+        const __m512 off = _mm512_fmadd_ps(max, _mm512_set1_ps(log2_e), shift);
+        divisor = _mm512_mul_ps(block->sum[0],
+                                exp_fine(_mm512_mul_ps(off, _mm512_set1_ps(-0.693147181F))));
     }
     const __m512 factor = _mm512_div_ps(_mm512_set1_ps(gate->scale), divisor);
     for (size_t i = 0; i < K; i++)
