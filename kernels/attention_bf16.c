@@ -8,8 +8,8 @@
 #include "kernels/attention_soften.h"
 #include "kernels/tile.h"
 
-/* As attention_avx512.c, of pairs: queries and keys of two columns, shares and values of two keys. What is
- * packed takes half of its room. Rows are rounded in pieces of COLUMNS. */
+/* As attention_avx512.c, of pairs: queries and keys of two columns, shares and values of two keys.
+ * What is packed takes half of its room. Rows are rounded in pieces of COLUMNS. */
 enum { KEYS = MOE_TILE_KEYS, COLUMNS = 128, PAIRS = COLUMNS / 2 };
 
 static size_t pairs_of(size_t n)

@@ -1,8 +1,8 @@
 /* attention_tile.h - what attention does to a few queries and a block of keys; private to kernels/.
  *
- * Layer: kernels. Once with CBLAS, and once for AVX-512, whose products take queries, keys and values
- * packed and leave out what the mask hides; in bf16 by AVX-512 BF16, or by one of the others of what is
- * rounded. All are called by attention.c alone.
+ * Layer: kernels. Once with CBLAS, and once for AVX-512, whose products take queries, keys and
+ * values packed and leave out what the mask hides; in bf16 by AVX-512 BF16, or by one of the others
+ * of what is rounded. All are called by attention.c alone.
  */
 #ifndef MOE_KERNELS_ATTENTION_TILE_H
 #define MOE_KERNELS_ATTENTION_TILE_H

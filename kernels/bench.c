@@ -1,9 +1,10 @@
 /* bench.c - times every kernel at the shapes of real models, against what this machine can do at
  * all.
  *
- * bench [--csv FILE] [KERNEL...]: prints a table; FILE has the columns kernel, shape, seconds, gflop_s, gbyte_s,
- * roof, roof_share. The roofs are measured in the same run, on all threads (roof.h); a kernel's is
- * what bounds it more, "sgemm" or "memory", the better of reading and copying. Least of repeated calls.
+ * bench [--csv FILE] [KERNEL...]: prints a table; FILE has the columns kernel, shape, seconds,
+ * gflop_s, gbyte_s, roof, roof_share. The roofs are measured in the same run, on all threads
+ * (roof.h); a kernel's is what bounds it more, "sgemm" or "memory", the better of reading and
+ * copying. Least of repeated calls.
  */
 #include "config.h"
 

@@ -14,8 +14,8 @@ typedef enum {
     MOE_ACT_GELU_TANH, /* the same with tanh(sqrt(2 / pi) (a + 0.044715 a^3)) for erf */
 } MoeActivation;
 
-/* One expert: gate and up [F, H], down [H, F], stored in any type, of one precision; biases [F], [F], [H], or NULL.
- * A gate's output a and an up's output b make:
+/* One expert: gate and up [F, H], down [H, F], stored in any type, of one precision; biases [F],
+ * [F], [H], or NULL. A gate's output a and an up's output b make:
  *
  *   limit 0       act(a) b: SwiGLU and its kin (Shazeer, 2020, arXiv 2002.05202)
  *   limit > 0     gpt-oss's: a' = min(a, limit), b' clipped to [-limit, limit],

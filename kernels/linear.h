@@ -9,8 +9,9 @@
 
 #include "kernels/matrix.h"
 
-/* y[t] = w x[t] in the precision of @w: y [T, N], x [T, w->cols], w [N, w->cols] stored in any type.
- * Work: 2*T*N*cols FLOP. In bf16 y[t] does not depend on T, but in a CBLAS library's hands (product.h). */
+/* y[t] = w x[t] in the precision of @w: y [T, N], x [T, w->cols], w [N, w->cols] stored in any
+ * type. Work: 2*T*N*cols FLOP. In bf16 y[t] does not depend on T, but in a CBLAS library's hands
+ * (product.h). */
 void moe_linear(size_t T, const float *restrict x, const MoeMatrix *w, float *restrict y);
 
 /* y[t] += w x[t], otherwise the same. */

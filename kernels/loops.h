@@ -47,8 +47,8 @@ MOE_BOTH(void, moe_silu_times, size_t rows, size_t n, const float *a, const floa
 
 /* One row of scores, in units of a power of two, meets the running softmax of its query: the keys
  * [from, to) are seen, of @n; row becomes 2^(row - max), and 0 for keys that are not seen, up to @n
- * rounded up to MOE_LANES; max and sum are updated, and the @width floats of @out rescaled. Row 32-byte
- * aligned, to <= n. */
+ * rounded up to MOE_LANES; max and sum are updated, and the @width floats of @out rescaled. Row
+ * 32-byte aligned, to <= n. */
 MOE_BOTH(void, moe_soften, float *row, size_t from, size_t to, size_t n, float *max, float *sum,
          float *out, size_t width);
 

@@ -13,8 +13,8 @@
 /* What is stored. The floats, 8-bit ones as in "FP8 formats for deep learning" (arXiv 2209.05433):
  * e4m3 has no infinities (its "fn" form); e8m0 (OCP Microscaling Formats 1.0) is a power of two and
  * the type of scales. e2m1, 4 bits, two to a byte, the lower half first: MXFP4 as safetensors
- * stores it, its e8m0 scales apart; its zero has no sign here. From q4_0 on, blocks of GGUF files, scales inside
- * (github.com/ggml-org/ggml, docs/gguf.md and the layouts of ggml-common.h). */
+ * stores it, its e8m0 scales apart; its zero has no sign here. From q4_0 on, blocks of GGUF files,
+ * scales inside (github.com/ggml-org/ggml, docs/gguf.md and the layouts of ggml-common.h). */
 typedef enum {
     MOE_F32,
     MOE_F16,

@@ -1,9 +1,9 @@
 /* tile.h - packing and the innermost product of the AVX-512 code; private to kernels/.
  *
  * Layer: kernels. Rows of two matrices meet over their columns: up to TILE_ROWS rows of the one, a
- * broadcast float each, with a panel of TILE_WIDTH rows of the other, packed so that a column of it is
- * two vectors. 12 x 2 vectors of sums, two of the panel and one broadcast fill the registers. In a source
- * that defines TILE_PAIRS, what is called a float is a pair of bf16 side by side.
+ * broadcast float each, with a panel of TILE_WIDTH rows of the other, packed so that a column of it
+ * is two vectors. 12 x 2 vectors of sums, two of the panel and one broadcast fill the registers. In
+ * a source that defines TILE_PAIRS, what is called a float is a pair of bf16 side by side.
  */
 #ifndef MOE_KERNELS_TILE_H
 #define MOE_KERNELS_TILE_H

@@ -73,9 +73,9 @@ typedef struct {
     guint64 words[64];
 } MoeBlockSet;
 
-/* Endings of tensors' names: the block's name and ".weight" around them, %d the expert, %p the part, %f
- * 1, or 2 in blocks with cross attention.
- * NULL: the family has no such tensor, or its name is the usual one, in brackets. */
+/* Endings of tensors' names: the block's name and ".weight" around them, %d the expert, %p the
+ * part, %f 1, or 2 in blocks with cross attention. NULL: the family has no such tensor, or its name
+ * is the usual one, in brackets. */
 typedef struct {
     const char *block;                         /* ["model.layers"] */
     const char *embedding, *final_norm, *head; /* ["model.embed_tokens" "model.norm" "lm_head"] */

@@ -39,7 +39,8 @@ static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
            moe_node_fail(root, error, "num_experts_per_tok: sparsemixer chooses 2");
 }
 
-/* llama.cpp's converter drops these two, and writes another factor; all published files have them so. */
+/* llama.cpp's converter drops these two, and writes another factor; all published files have them
+ * so. */
 static const char *const constants[] = {"rope_scaling.short_mscale", "1.243163121016122",
                                         "rope_scaling.long_mscale", "1.243163121016122", NULL};
 

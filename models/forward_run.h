@@ -75,8 +75,9 @@ typedef struct {
     gint64 lap_us;
 } MoeRun;
 
-/* Finds the tensors of @weights, multiplies with them in @precision, and fills the tables for @positions positions. moe_run_close()
- * frees what it holds, after a failure too. Errors: MOE_ERROR_INPUT. */
+/* Finds the tensors of @weights, multiplies with them in @precision, and fills the tables for
+ * @positions positions. moe_run_close() frees what it holds, after a failure too. Errors:
+ * MOE_ERROR_INPUT. */
 gboolean moe_run_open(MoeRun *run, const MoeModel *model, MoeWeights *weights,
                       MoePrecision precision, gsize positions, GError **error);
 void moe_run_close(MoeRun *run);

@@ -44,8 +44,9 @@ gboolean moe_generate(const MoeGeneration *job, GArray *ids,
 guint32 moe_sample(const MoeSampling *sampling, gsize n, const float *logits, GRand *random);
 
 /* Appends to @stops the ids (guint32) that end a text: eos_token_id of the model's
- * generation_config.json, else of its config.json, else eos_token of its tokenizer_config.json.
- * Of a GGUF file, its eos_token_id and eot_token_id. None where none of them says so. Errors: MOE_ERROR_INPUT (a file or an id of the wrong kind). */
+ * generation_config.json, else of its config.json, else eos_token of its tokenizer_config.json. Of
+ * a GGUF file, its eos_token_id and eot_token_id. None where none of them says so. Errors:
+ * MOE_ERROR_INPUT (a file or an id of the wrong kind). */
 gboolean moe_generation_stops(const MoeModel *model, const MoeTokenizer *tokenizer, GArray *stops,
                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -81,7 +81,8 @@ gint64 moe_model_active_parameters(const MoeModelShape *shape);
 /* Parameters of one attention, norms left out. */
 gint64 moe_model_attention_parameters(const MoeModelShape *shape);
 
-/* The stack that runs block @layer: 0, or 1 where the model has an encoder and this is the decoder's. */
+/* The stack that runs block @layer: 0, or 1 where the model has an encoder and this is the
+ * decoder's. */
 int moe_model_stack(const MoeModelShape *shape, gint64 layer);
 
 /* Whether block @layer has experts; how many have, of those before @end. */

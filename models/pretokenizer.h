@@ -13,7 +13,8 @@ typedef struct MoePretokenizer MoePretokenizer;
 
 /* Reads the "pre_tokenizer" value of a tokenizer.json: Sequence, Split (Regex or String, every
  * behaviour, invert), ByteLevel, Digits, Metaspace (prepend_scheme, or add_prefix_space before it),
- * WhitespaceSplit, or null. Others are refused by name. @where begins the messages. Free with moe_pretokenizer_free(). Errors: MOE_ERROR_INPUT; NULL then. */
+ * WhitespaceSplit, or null. Others are refused by name. @where begins the messages. Free with
+ * moe_pretokenizer_free(). Errors: MOE_ERROR_INPUT; NULL then. */
 MoePretokenizer *moe_pretokenizer_new(JsonNode *node, const char *where,
                                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
@@ -26,9 +27,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoePretokenizer, moe_pretokenizer_free)
 
 /* Cuts the @length bytes of valid UTF-8 at @text (NUL allowed) into pieces: GStrings that the
  * caller frees with the array. With a ByteLevel step, each byte of a piece has become its visible
- * letter (moe_byte_letter()). @begin: how many bytes of @text count as the beginning of
- * the user's text, which Metaspace's scheme "first" asks. Errors: MOE_ERROR_INPUT when a pattern gives up (its limits, not
- * ours). */
+ * letter (moe_byte_letter()). @begin: how many bytes of @text count as the beginning of the user's
+ * text, which Metaspace's scheme "first" asks. Errors: MOE_ERROR_INPUT when a pattern gives up (its
+ * limits, not ours). */
 gboolean moe_pretokenizer_cut(const MoePretokenizer *pretokenizer, const char *text, size_t length,
                               size_t begin, GPtrArray **pieces_out,
                               GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -11,9 +11,10 @@
 
 typedef struct MoeSession MoeSession;
 
-/* Binds @weights, to multiply with them in @precision (as MoeForward), for a sequence of at most @capacity tokens (at least 1). Both outlive the session.
- * Free with moe_session_free(). Errors: MOE_ERROR_INPUT (as moe_forward(); a model with an encoder; more
- * tokens than the model's context; keys and values that do not fit in memory); NULL then. */
+/* Binds @weights, to multiply with them in @precision (as MoeForward), for a sequence of at most
+ * @capacity tokens (at least 1). Both outlive the session. Free with moe_session_free(). Errors:
+ * MOE_ERROR_INPUT (as moe_forward(); a model with an encoder; more tokens than the model's context;
+ * keys and values that do not fit in memory); NULL then. */
 MoeSession *moe_session_new(const MoeModel *model, MoeWeights *weights, MoePrecision precision,
                             gsize capacity, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_session_free(MoeSession *session);

@@ -57,7 +57,8 @@ gboolean moe_weights_heads(MoeWeights *weights, const char *k_name, const char *
                            gint64 heads, gint64 keys, gint64 values, gint64 rank, MoeMatrix *out,
                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The vector @name of @n elements, [n] or [1, n], as floats; owned by @weights. NULL with MOE_ERROR_INPUT. */
+/* The vector @name of @n elements, [n] or [1, n], as floats; owned by @weights. NULL with
+ * MOE_ERROR_INPUT. */
 const float *moe_weights_vector(MoeWeights *weights, const char *name, gint64 n,
                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -1,7 +1,7 @@
 /* kernels.h - what communication kernels cost beside their bytes: constants of a topology.
  *
- * Layer: sim. A topology's key "kernels" maps the name of an all-to-all algorithm or of a collective
- * to constants that were fitted on measurements:
+ * Layer: sim. A topology's key "kernels" maps the name of an all-to-all algorithm or of a
+ * collective to constants that were fitted on measurements:
  *
  *     kernels:
  *       deepep-normal:
@@ -14,13 +14,13 @@
  *           - {algorithm: ring, protocol: LL, message: 0.4us, rate: 10GBps}
  *           - {algorithm: ring, protocol: Simple, message: 2us}
  *
- * An exchange lasts at least `pass` after its start-up: multiprocessors handle a token each, so that few
- * tokens take as long as one.
+ * An exchange lasts at least `pass` after its start-up: multiprocessors handle a token each, so
+ * that few tokens take as long as one.
  *
  * A rank's messages start startup + message * (peers that it sends to) + token * (copies of tokens
  * that it sends, forwarded ones too) after it enters the kernel; a kernel of several rounds or
- * pipelined chunks pays the startup once, and the rest with the round or chunk that it belongs to. A
- * collective's kernels have variants, as NCCL has protocols, and take the one that promises to be
+ * pipelined chunks pays the startup once, and the rest with the round or chunk that it belongs to.
+ * A collective's kernels have variants, as NCCL has protocols, and take the one that promises to be
  * the fastest.
  */
 #ifndef MOE_SIM_KERNELS_H

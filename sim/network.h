@@ -13,9 +13,10 @@
 
 typedef struct MoeNetwork MoeNetwork;
 
-/* @quantum: see sharing.h; windows are up to four quanta of an exchange, whose length is taken to be
- * what its busiest link needs for its bytes. @ends [ranks][sends of the rank] gets the end of every message, in s;
- * NULL: nobody asks. Everything must outlive the network; free with moe_network_free(). */
+/* @quantum: see sharing.h; windows are up to four quanta of an exchange, whose length is taken to
+ * be what its busiest link needs for its bytes. @ends [ranks][sends of the rank] gets the end of
+ * every message, in s; NULL: nobody asks. Everything must outlive the network; free with
+ * moe_network_free(). */
 MoeNetwork *moe_network_new(const MoeTopology *topology, const MoePrograms *programs,
                             double quantum, double **ends);
 void moe_network_free(MoeNetwork *network);

@@ -98,8 +98,9 @@ extern const MoeField moe_published_fields[], moe_published_figure_fields[],
 
 /* Reads the case in the file @path, and its rows from @measured (NULL: from the CSV that it names);
  * rows of another CSV are none that constants were fitted on, and all of them are judged: by the
- * first counted group that they satisfy, else by the first counted one. Free with moe_published_free().
- * Errors: MOE_ERROR_INPUT "file:line:column: key: what", "file:line: column: what"; NULL then. */
+ * first counted group that they satisfy, else by the first counted one. Free with
+ * moe_published_free(). Errors: MOE_ERROR_INPUT "file:line:column: key: what", "file:line: column:
+ * what"; NULL then. */
 MoePublished *moe_published_load(const char *path, const char *measured,
                                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_published_free(MoePublished *published);

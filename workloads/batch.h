@@ -17,10 +17,10 @@ typedef struct {
 
 /* Tokenises the files and folders @paths (NULL-terminated) in order. A .txt file is one document,
  * each line of a .jsonl file is one ({"text": "..."}); a folder stands for its .txt and .jsonl
- * files, sorted; a byte-order mark is passed over. Documents get the tokenizer's special tokens when @special, are cut into sequences
- * of at most @length tokens, and the whole ends after @most_tokens (0: no end).
- * Free with moe_batch_free(). Errors: MOE_ERROR_INPUT (unreadable, not UTF-8, no tokens); NULL
- * then. */
+ * files, sorted; a byte-order mark is passed over. Documents get the tokenizer's special tokens
+ * when @special, are cut into sequences of at most @length tokens, and the whole ends after
+ * @most_tokens (0: no end). Free with moe_batch_free(). Errors: MOE_ERROR_INPUT (unreadable, not
+ * UTF-8, no tokens); NULL then. */
 MoeBatch *moe_batch_read(const MoeTokenizer *tokenizer, const char *const *paths, gsize length,
                          gsize most_tokens, gboolean special,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;

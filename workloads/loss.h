@@ -13,8 +13,9 @@ typedef struct {
     double nats;    /* mean of -ln p(token | those before it in its sequence); perplexity e^nats */
 } MoeLoss;
 
-/* Runs @batch through @model, dense or not, in @precision (as MoeForward), and sums in double precision. Errors: MOE_ERROR_INPUT (as
- * moe_forward(); no sequence of two tokens or more; logits that are not finite). */
+/* Runs @batch through @model, dense or not, in @precision (as MoeForward), and sums in double
+ * precision. Errors: MOE_ERROR_INPUT (as moe_forward(); no sequence of two tokens or more; logits
+ * that are not finite). */
 gboolean moe_loss(const MoeModel *model, const MoeBatch *batch, MoePrecision precision,
                   MoeProgress *progress, MoeLoss *out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

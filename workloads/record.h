@@ -26,10 +26,10 @@ typedef struct {
     MoeProgress *progress;
 } MoeRecord;
 
-/* Runs the batch (of a model with an encoder: moe_batch_pair()) through the model and returns the trace, which the caller frees. One pass over known
- * text also gives the decisions that decoding it would make, since attention is causal.
- * Errors: MOE_ERROR_INPUT (also a kept file of another run, and too little memory), MOE_ERROR_FAILED
- * (the kept file cannot be written); NULL then. */
+/* Runs the batch (of a model with an encoder: moe_batch_pair()) through the model and returns the
+ * trace, which the caller frees. One pass over known text also gives the decisions that decoding it
+ * would make, since attention is causal. Errors: MOE_ERROR_INPUT (also a kept file of another run,
+ * and too little memory), MOE_ERROR_FAILED (the kept file cannot be written); NULL then. */
 MoeTrace *moe_record(const MoeRecord *job, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Texts that a model writes behind prompts. */

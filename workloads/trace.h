@@ -83,8 +83,9 @@ void moe_trace_set_sequences(MoeTrace *trace, const gint64 *lengths, gsize n_seq
 void moe_trace_place(MoeTrace *trace, const MoeModelShape *shape);
 
 /* Checks everything that the layout promises: blocks in range and rising, experts known, distinct
- * within a token and at most top_k, in the blocks of the token's stack alone, weights finite and not negative, offsets and steps rising and complete,
- * sequences in order with positions that rise. Errors: MOE_ERROR_INPUT with block and token. */
+ * within a token and at most top_k, in the blocks of the token's stack alone, weights finite and
+ * not negative, offsets and steps rising and complete, sequences in order with positions that rise.
+ * Errors: MOE_ERROR_INPUT with block and token. */
 gboolean moe_trace_check(const MoeTrace *trace, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Opens, maps and checks. Errors: MOE_ERROR_INPUT; NULL then. */

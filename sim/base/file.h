@@ -74,7 +74,8 @@ gboolean moe_file_write(const char *path, gboolean force, const void *data, size
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Makes sure that @path is a folder to write results into: creates it (parents too), or accepts an
- * empty one; a folder with content only with @force (nothing in it is touched here). Errors: MOE_ERROR_FAILED, MOE_ERROR_USAGE (an empty name). */
+ * empty one; a folder with content only with @force (nothing in it is touched here). Errors:
+ * MOE_ERROR_FAILED, MOE_ERROR_USAGE (an empty name). */
 gboolean moe_folder_prepare(const char *path, gboolean force,
                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

@@ -20,8 +20,8 @@ typedef struct {
 MoePrograms *test_alltoall_lower(const MoeTopology *topology, gint64 n_ranks,
                                  const TestAllToAll *what, GError **error);
 
-/* Seconds until the last rank is done, the same under both sharings; the invariants of the lowering and
- * of the result must hold. */
+/* Seconds until the last rank is done, the same under both sharings; the invariants of the lowering
+ * and of the result must hold. */
 double test_alltoall_seconds(const MoeTopology *topology, gint64 n_ranks, const TestAllToAll *what);
 
 /* [n, n] counts, all @value. Free with g_free(). */

@@ -110,9 +110,9 @@ static void run(MoePrecision precision, Comparison *c)
 }
 
 /* A value rounded to bf16 is 2^-9 off at most, 2^-10.8 in the root mean square (uniform over the
- * spacing, mean over a binade); a product of two such 2^-10.3. Eight blocks of attention and experts,
- * each of two or three products one behind the other, add up to some 2^-8 where nothing is amplified: an
- * error of that size, and not of another. */
+ * spacing, mean over a binade); a product of two such 2^-10.3. Eight blocks of attention and
+ * experts, each of two or three products one behind the other, add up to some 2^-8 where nothing is
+ * amplified: an error of that size, and not of another. */
 START_TEST(bf16_routes_as_f32_but_near_ties)
 {
     Comparison c;
