@@ -17,10 +17,11 @@ static gboolean fail_open(const char *path, int code, GError **error)
     return moe_fail(error, MOE_ERROR_INPUT, "%s: cannot be read: %s", path, g_strerror(code));
 }
 
-/* Opens a regular file or pipe for reading; a folder is refused here, with its reason. */
-static int open_input(const char *path, struct stat *info, GError **error)
+/* Opens a regular file or pipe for reading; a folder is refused here, with its reason. @flags:
+ * O_NONBLOCK where a pipe is to be refused and not waited for. */
+static int open_input(const char *path, int flags, struct stat *info, GError **error)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (fd < 0) {
         fail_open(path, errno, error);
         return -1;
@@ -37,7 +38,7 @@ gboolean moe_file_read(const char *path, size_t limit, char **data_out, size_t *
                        GError **error)
 {
     struct stat info;
-    int fd = open_input(path, &info, error);
+    int fd = open_input(path, 0, &info, error);
     if (fd < 0)
         return FALSE;
     g_autoptr(GByteArray) bytes = g_byte_array_new();
@@ -66,7 +67,7 @@ gboolean moe_file_read(const char *path, size_t limit, char **data_out, size_t *
 GMappedFile *moe_file_map(const char *path, GError **error)
 {
     struct stat info;
-    int fd = open_input(path, &info, error);
+    int fd = open_input(path, O_NONBLOCK, &info, error);
     if (fd < 0)
         return NULL;
     GMappedFile *file = NULL;
@@ -125,7 +126,7 @@ char *moe_file_digest(const char *path, GError **error)
 {
     const gsize whole = 256 << 20;
     struct stat info;
-    int fd = open_input(path, &info, error);
+    int fd = open_input(path, O_NONBLOCK, &info, error);
     if (fd < 0)
         return NULL;
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);

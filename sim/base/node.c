@@ -92,8 +92,15 @@ gboolean moe_node_overrides(const MoeNode *node, const MoeNode *other)
 
 char *moe_node_describe(const MoeNode *node)
 {
+    enum { MOST = 60 }; /* characters that help */
+    if (node->kind == MOE_NODE_SCALAR && moe_node_is_null(node))
+        return g_strdup("nothing");
+    if (node->kind == MOE_NODE_SCALAR && g_utf8_strlen(node->text, -1) > MOST) {
+        g_autofree char *begin = g_utf8_substring(node->text, 0, MOST);
+        return g_strdup_printf("'%s...'", begin);
+    }
     if (node->kind == MOE_NODE_SCALAR)
-        return moe_node_is_null(node) ? g_strdup("nothing") : g_strdup_printf("'%s'", node->text);
+        return g_strdup_printf("'%s'", node->text);
     return g_strdup(node->kind == MOE_NODE_MAP ? "a map" : "a list");
 }
 

@@ -49,7 +49,8 @@ gboolean moe_node_is_set(const MoeNode *node);
 /* Whether @node (or NULL) was given by --set, and @other by a file. */
 gboolean moe_node_overrides(const MoeNode *node, const MoeNode *other);
 
-/* "a map", "a list", "'text'": how messages call what stands there. Free with g_free(). */
+/* "a map", "a list", "'text'", if long the beginning of it: how messages call what stands there.
+ * Free with g_free(). */
 char *moe_node_describe(const MoeNode *node);
 
 /* Sets MOE_ERROR_INPUT with "file:line:column: " before the message. Always returns FALSE. */

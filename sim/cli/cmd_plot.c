@@ -41,8 +41,28 @@ static const struct {
      NULL},
 };
 
-/* Columns that are not numbers. */
-static const char *const texts[] = {"phase", "fabric", "link", "kind", NULL};
+/* Columns that are numbers, and what a run can have there; of GPUs, what topologies may have. */
+enum { MOST_GPUS = 1 << 16 };
+static const struct {
+    const char *column;
+    gboolean whole;
+    double least, most;
+} numbers[] = {
+    {"step", TRUE, 0, 1e6},
+    {"layer", TRUE, -1, G_MAXUINT16},
+    {"expert", TRUE, 0, G_MAXUINT16},
+    {"rank", TRUE, 0, MOST_GPUS - 1},
+    {"from", TRUE, 0, MOST_GPUS - 1},
+    {"to", TRUE, 0, MOST_GPUS - 1},
+    {"ranks", TRUE, 1, MOST_GPUS},
+    {"pairs", TRUE, 0, 1e18},
+    {"bytes", TRUE, 0, 1e18},
+    {"seconds", FALSE, 0, 1e12},
+    {"start_s", FALSE, 0, 1e12},
+    {"end_s", FALSE, 0, 1e12},
+    {"bandwidth_bytes_s", FALSE, 0, 1e18},
+    {"busy_share", FALSE, 0, 1},
+};
 
 /* Terminals: sized for a column of a two-column paper (84 mm). A whole file ends with @end. */
 static const struct {
@@ -162,15 +182,30 @@ typedef struct {
     guint rows;
 } Extent;
 
+/* Cell @c of a row, if it is of a column that is a number. */
+static gboolean read_number(const MoeCsv *csv, int c, const char *column, double *value_out,
+                            GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
+        if (strcmp(column, numbers[i].column) != 0)
+            continue;
+        gint64 whole;
+        if (!numbers[i].whole)
+            return moe_csv_number(csv, c, numbers[i].least, numbers[i].most, value_out, error);
+        if (!moe_csv_int(csv, c, (gint64)numbers[i].least, (gint64)numbers[i].most, &whole, error))
+            return FALSE;
+        *value_out = (double)whole;
+    }
+    return TRUE;
+}
+
 static gboolean read_source(MoeCsv *csv, const char *const *columns, Extent *extent, GError **error)
 {
     g_autoptr(GError) inner = NULL;
     for (; moe_csv_next(csv, &inner); extent->rows++) {
-        double value;
         for (int c = 0; columns[c] != NULL; c++) {
-            if (g_strv_contains(texts, columns[c]))
-                continue;
-            if (!moe_csv_number(csv, c, -1e300, 1e300, &value, error))
+            double value = 0;
+            if (!read_number(csv, c, columns[c], &value, error))
                 return FALSE;
             extent->largest[c] = extent->rows == 0 ? value : MAX(extent->largest[c], value);
         }
@@ -212,13 +247,16 @@ static gboolean check_source(const Plot *plot, int figure, GError **error)
     if (extent.rows == 0)
         return moe_fail(error, MOE_ERROR_INPUT, "%s: no row follows the names of the columns",
                         path);
-    gboolean whole = moe_csv_is_whole(csv);
-    for (int c = 0; columns[c] != NULL && sources[figure].inner != NULL; c++)
-        if (strcmp(columns[c], sources[figure].inner) == 0)
-            whole = whole && fmod(extent.rows, extent.largest[c] + 1) == 0;
-    if (!whole)
+    if (!moe_csv_is_whole(csv))
         return moe_fail(error, MOE_ERROR_INPUT, "%s: the file is cut short; run the scenario again",
                         path);
+    for (int c = 0; columns[c] != NULL && sources[figure].inner != NULL; c++)
+        if (strcmp(columns[c], sources[figure].inner) == 0 &&
+            fmod(extent.rows, extent.largest[c] + 1) != 0)
+            return moe_fail(error, MOE_ERROR_INPUT,
+                            "%s: rows are missing or too many, %u for %.0f values of %s; run the "
+                            "scenario again",
+                            path, extent.rows, extent.largest[c] + 1, columns[c]);
     return figure != TIMELINE || check_blocks(plot, extent.largest[1], error);
 }
 
@@ -372,7 +410,7 @@ static gboolean run(MoeCli *cli, GError **error)
                         figure != NULL ? "figure" : "blocks");
     if (!topology && nodes != MOE_CLI_UNSET)
         return moe_fail(error, MOE_ERROR_USAGE, "--nodes goes with a topology, not with a run");
-    if (!moe_cli_count("nodes", &nodes, 1, MOE_TOPOLOGY_MOST_GPUS, 2, error))
+    if (!moe_cli_count("nodes", &nodes, 1, MOST_GPUS, 2, error))
         return FALSE;
     if (blocks != NULL && !read_blocks(blocks, &plot, error))
         return FALSE;

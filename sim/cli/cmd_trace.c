@@ -134,11 +134,12 @@ static MoeBatch *read_batch(const MoeCli *cli, const Options *options, const Moe
                           error);
 }
 
-static void print_speed(const MoeCli *cli, const MoeTrace *trace, double elapsed,
+/* @share: of the blocks that were run now. */
+static void print_speed(const MoeCli *cli, const MoeTrace *trace, double share, double elapsed,
                         const double *seconds)
 {
     char memory[MOE_UNITS_TEXT], tokens[MOE_UNITS_TEXT];
-    double rate = (double)trace->n_tokens / elapsed;
+    double rate = share * (double)trace->n_tokens / elapsed;
     moe_cli_print(cli, "%.2f s, %s tokens/s, peak memory %s\n", elapsed,
                   moe_units_format_count((gint64)rate, tokens),
                   moe_units_format(moe_cli_peak_memory(), MOE_UNIT_BYTES, memory));
@@ -187,7 +188,9 @@ static MoeTrace *record(const MoeCli *cli, const Options *options, GError **erro
     if (first_block > 0)
         moe_cli_print(cli, "resumed at block %d of %" G_GINT64_FORMAT " from %s\n", first_block + 1,
                       model->shape.num_hidden_layers, kept);
-    print_speed(cli, trace, (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC, seconds);
+    double share = 1 - first_block / (double)model->shape.num_hidden_layers;
+    print_speed(cli, trace, share, (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC,
+                seconds);
     return trace;
 }
 
