@@ -5,6 +5,7 @@
 #include "tests/unit/harness.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -51,11 +52,18 @@ START_TEST(skips_one_mark)
 }
 END_TEST
 
-/* What was written to the terminal @fd since. */
+/* What was written to the terminal @fd since. It comes in pieces, each when the kernel gets to it. */
 static const char *shown(int fd, char text[static 512])
 {
-    ssize_t n = read(fd, text, 511);
-    text[MAX(n, 0)] = '\0';
+    enum { PATIENCE_MS = 500 };
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    size_t n = 0;
+    while (n < 511 && poll(&ready, 1, PATIENCE_MS) > 0) {
+        ssize_t got = read(fd, text + n, 511 - n);
+        ck_assert(got > 0);
+        n += (size_t)got;
+    }
+    text[n] = '\0';
     return text;
 }
 
