@@ -47,19 +47,13 @@ static void mix(size_t rows, size_t keys, size_t DV, const float *scores, const 
                       out + d, DV);
 }
 
-static void soften(float *row, size_t from, size_t to, size_t n, float *max, float *sum, float *out,
-                   size_t width)
-{
-    soften_row(row, from, to, n, max, sum, out, width);
-}
-
 const MoeAttentionTile moe_attention_tile_avx512 = {
     .rows = TILE_ROWS,
     .pack_queries = pack_queries,
     .pack_keys = pack_keys,
     .pack_values = pack_values,
     .score = score,
-    .soften = soften,
+    .soften = soften_row,
     .mix = mix,
 };
 

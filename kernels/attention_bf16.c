@@ -97,12 +97,6 @@ static void score(size_t rows, size_t keys, size_t D, const float *q, const floa
         tile_meet_few(rows, pairs_of(D), q, 0, k + i * D, false, TILE_WIDTH, scores + i, KEYS);
 }
 
-static void soften(float *row, size_t from, size_t to, size_t n, float *max, float *sum, float *out,
-                   size_t width)
-{
-    soften_row(row, from, to, n, max, sum, out, width);
-}
-
 static void mix(size_t rows, size_t keys, size_t DV, const float *scores, const float *v,
                 float *out)
 {
@@ -117,7 +111,7 @@ const MoeAttentionTile moe_attention_tile_bf16 = {
     .pack_keys = pack_keys,
     .pack_values = pack_values,
     .score = score,
-    .soften = soften,
+    .soften = soften_row,
     .mix = mix,
 };
 

@@ -36,8 +36,9 @@
         .shared_down = "mlp.shared_experts.down_proj",                                             \
     }
 
-/* Refuses what latent attention is not implemented with: biases, RoPE in halves, another gate than
- * @score and @method (NULL: checked by the family), other head widths than the parts make. */
+/* Checks that @root asks for nothing that no model with latent attention has: biases, RoPE in halves,
+ * another gate than @score and @method (NULL: the family checks), other head widths than the parts
+ * make. Errors: MOE_ERROR_INPUT, at the key. */
 gboolean moe_mla_check(const MoeNode *root, const MoeFamily *family, const char *score,
                        const char *method, const MoeConfig *config, GError **error);
 
