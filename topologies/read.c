@@ -2,13 +2,10 @@
 
 #include "topologies/read.h"
 
-#include "sim/base/preset.h"
-#include "sim/base/yaml.h"
+#include "topologies/merge.h"
 
 #include <math.h>
 #include <string.h>
-
-enum { MOST_PRESETS = 8 };
 
 static const MoeScaleUpKind *const scale_up_kinds[] = {
     &moe_scale_up_none, &moe_scale_up_nvswitch,  &moe_scale_up_mesh,
@@ -156,84 +153,6 @@ const MoeField moe_topology_fields[] = {
      .doc = "map: constants of communication kernels, by algorithm (--keys kernels)"},
     {NULL},
 };
-
-/* --- presets --------------------------------------------------------------------------------- */
-
-static MoeNode *copy_node(const MoeNode *node)
-{
-    MoeNode *copy = moe_node_new(node->kind, node->text, node->file, node->line, node->column);
-    copy->quoted = node->quoted;
-    for (guint i = 0; node->items != NULL && i < node->items->len; i++) {
-        if (node->keys != NULL)
-            g_ptr_array_add(copy->keys, copy_node(node->keys->pdata[i]));
-        g_ptr_array_add(copy->items, copy_node(node->items->pdata[i]));
-    }
-    return copy;
-}
-
-/* Lays the keys of @over over those of @base, map by map. */
-static void overlay(MoeNode *base, const MoeNode *over)
-{
-    for (guint i = 0; i < over->keys->len; i++) {
-        const MoeNode *key = over->keys->pdata[i], *value = over->items->pdata[i];
-        MoeNode *old = moe_node_get(base, key->text);
-        if (old != NULL && old->kind == MOE_NODE_MAP && value->kind == MOE_NODE_MAP) {
-            overlay(old, value);
-            continue;
-        }
-        MoeNode *copy = copy_node(value);
-        if (old == NULL) {
-            g_ptr_array_add(base->keys, copy_node(key));
-            g_ptr_array_add(base->items, copy);
-            continue;
-        }
-        MoeNode kept = *old;
-        *old = *copy;
-        *copy = kept;
-        moe_node_free(copy);
-    }
-}
-
-/* Presets may build on presets, but not in a circle. */
-static MoeNode *merge(const MoeNode *node, const char *base_dir, int depth, GError **error)
-{
-    const MoeNode *preset = moe_node_get(node, "preset");
-    if (preset == NULL || moe_node_is_null(preset))
-        return copy_node(node);
-    if (preset->kind != MOE_NODE_SCALAR) {
-        moe_node_fail(preset, error, "preset: must be the name of a preset or a file");
-        return NULL;
-    }
-    if (depth == MOST_PRESETS) {
-        moe_node_fail(preset, error,
-                      "preset: over %d presets that build on presets; is it a circle?",
-                      MOST_PRESETS);
-        return NULL;
-    }
-    g_autofree char *path =
-        moe_preset_find(preset->text, "topologies/presets", ".yaml", "topology", base_dir, error);
-    if (path == NULL) {
-        moe_node_prefix(preset, "preset", error);
-        return NULL;
-    }
-    g_autoptr(MoeNode) root = moe_yaml_load(path, error);
-    if (root == NULL)
-        return NULL;
-    if (root->kind != MOE_NODE_MAP) {
-        moe_node_fail(root, error, "a topology is a map of keys");
-        return NULL;
-    }
-    g_autofree char *dir = g_path_get_dirname(path);
-    MoeNode *base = merge(root, dir, depth + 1, error);
-    if (base != NULL)
-        overlay(base, node);
-    return base;
-}
-
-MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir, GError **error)
-{
-    return merge(node, base_dir, 0, error);
-}
 
 /* --- checks ---------------------------------------------------------------------------------- */
 
@@ -436,8 +355,8 @@ static gboolean add_listed_group(MoeTopology *topology, const MoeNode *item, GEr
     }
     if (moe_node_get(item, "nodes") == NULL)
         return moe_node_fail(item, error, "groups: nodes: missing; write how many are like this");
-    g_autoptr(MoeNode) whole = copy_node(topology->tree);
-    overlay(whole, item);
+    g_autoptr(MoeNode) whole = moe_node_copy(topology->tree);
+    moe_topology_overlay(whole, item, "other nodes");
     if (!add_group(topology, whole, 0, error))
         return FALSE;
     /* What the group borrows must live as long as the topology. */

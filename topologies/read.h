@@ -14,11 +14,6 @@ enum { MOE_TOPOLOGY_MOST_GPUS = 1 << 16 };
 const MoeScaleUpKind *moe_scale_up_kind(int index);
 const MoeScaleOutKind *moe_scale_out_kind(int index);
 
-/* The preset's map with the keys of @node over it. Free with moe_node_free(). Errors:
- * MOE_ERROR_INPUT; NULL then. */
-MoeNode *moe_topology_merge(const MoeNode *node, const char *base_dir,
-                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
 /* The node of @key in the map @part of @root, or what is there of the way to it: where a message
  * about it points. */
 const MoeNode *moe_topology_at(const MoeNode *root, const char *part, const char *key);

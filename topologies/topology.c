@@ -5,6 +5,7 @@
 #include "sim/base/preset.h"
 #include "sim/base/yaml.h"
 #include "topologies/graph.h"
+#include "topologies/merge.h"
 #include "topologies/overrides.h"
 #include "topologies/paths.h"
 #include "topologies/read.h"

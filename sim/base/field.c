@@ -20,16 +20,24 @@ static gboolean in_range(const MoeField *field, double value)
     return value >= field->min && (field->max == 0 || value <= field->max);
 }
 
+/* A bound as the user would write it: of a ratio, as a number or percentage, whichever @text is. */
+static void format_bound(const MoeField *field, const char *text, double bound,
+                         char buffer[MOE_UNITS_TEXT])
+{
+    gboolean quantity = field->kind == MOE_FIELD_QUANTITY;
+    if (quantity && field->unit != MOE_UNIT_RATIO)
+        moe_units_format(bound, field->unit, buffer);
+    else if (quantity && g_str_has_suffix(text, "%"))
+        g_snprintf(buffer, MOE_UNITS_TEXT, "%.12g%%", bound * 100);
+    else
+        g_snprintf(buffer, MOE_UNITS_TEXT, "%.15g", bound);
+}
+
 static gboolean fail_range(const MoeField *field, const char *text, GError **error)
 {
     char low[MOE_UNITS_TEXT], high[MOE_UNITS_TEXT];
-    if (field->kind == MOE_FIELD_QUANTITY) {
-        moe_units_format(field->min, field->unit, low);
-        moe_units_format(field->max, field->unit, high);
-    } else {
-        g_snprintf(low, sizeof(low), "%.15g", field->min);
-        g_snprintf(high, sizeof(high), "%.15g", field->max);
-    }
+    format_bound(field, text, field->min, low);
+    format_bound(field, text, field->max, high);
     if (field->max == 0)
         return moe_fail(error, MOE_ERROR_INPUT, "'%s' is too small; the least is %s", text, low);
     return moe_fail(error, MOE_ERROR_INPUT, "'%s' is out of range; write a value from %s to %s",
@@ -42,10 +50,13 @@ static gboolean read_int(const MoeField *field, const char *text, gint64 *value_
     double value;
     if (!moe_units_parse_number(text, &value, error))
         return FALSE;
-    if (value != floor(value) || fabs(value) >= 0x1p53)
+    if (value != floor(value))
         return moe_fail(error, MOE_ERROR_INPUT, "'%s' is not a whole number", text);
     if (!in_range(field, value))
         return fail_range(field, text, error);
+    if (fabs(value) >= 0x1p53)
+        return moe_fail(error, MOE_ERROR_INPUT, "'%s' is too large; the most is %.0f", text,
+                        0x1p53 - 1);
     *value_out = (gint64)value;
     return TRUE;
 }

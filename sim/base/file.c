@@ -154,8 +154,8 @@ struct MoeWriter {
     int failure; /* errno of the first failed write, 0 so far */
 };
 
-/* The temporary files of now, for a signal handler: a slot is set before its file is made and cleared
- * before the name is freed. */
+/* The temporary files of now and the folders made for results, for a signal handler: a slot is set
+ * before its file is made and cleared before the name is freed. */
 enum { MAX_UNFINISHED = 64 };
 static char *volatile unfinished[MAX_UNFINISHED];
 
@@ -185,11 +185,12 @@ static void writer_free(MoeWriter *writer)
     g_free(writer);
 }
 
+/* What was made last goes first: a folder after what is in it. */
 void moe_writer_remove_unfinished(void)
 {
-    for (int i = 0; i < MAX_UNFINISHED; i++)
-        if (unfinished[i] != NULL)
-            unlink(unfinished[i]);
+    for (int i = MAX_UNFINISHED - 1; i >= 0; i--)
+        if (unfinished[i] != NULL && unlink(unfinished[i]) != 0)
+            rmdir(unfinished[i]);
 }
 
 static gboolean fail_exists(const char *path, GError **error)
@@ -367,10 +368,23 @@ gboolean moe_file_write(const char *path, gboolean force, const void *data, size
     return moe_writer_close(writer, error);
 }
 
+/* Remembers @path and its parents that are not there, outermost first. The names stay for as long as
+ * the program runs. */
+static void remember_missing(const char *path)
+{
+    if (g_file_test(path, G_FILE_TEST_EXISTS))
+        return;
+    g_autofree char *parent = g_path_get_dirname(path);
+    if (strcmp(parent, path) != 0)
+        remember_missing(parent);
+    remember(g_strdup(path));
+}
+
 gboolean moe_folder_prepare(const char *path, gboolean force, GError **error)
 {
     if (*path == '\0')
         return moe_fail(error, MOE_ERROR_USAGE, "the name of the folder to write to is empty");
+    remember_missing(path);
     if (g_mkdir_with_parents(path, 0777) != 0)
         return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be created: %s", path,
                         g_strerror(errno));

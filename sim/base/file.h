@@ -65,8 +65,8 @@ gboolean moe_writer_close(MoeWriter *writer, GError **error) G_GNUC_WARN_UNUSED_
 void moe_writer_cancel(MoeWriter *writer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeWriter, moe_writer_cancel)
 
-/* Removes the temporary files of all writers that are open. Safe in a signal handler; the program
- * must end then. */
+/* Removes the temporary files of all writers that are open, and the folders that moe_folder_prepare()
+ * made if they are empty. Safe in a signal handler; the program must end then. */
 void moe_writer_remove_unfinished(void);
 
 /* Writes @length bytes to @path in one go, atomically, as above. */

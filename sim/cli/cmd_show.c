@@ -6,17 +6,16 @@
 #include "sim/base/text.h"
 #include "sim/base/yaml.h"
 #include "sim/cli/cli.h"
+#include "sim/cli/show.h"
 #include "sim/collective.h"
 #include "sim/folder.h"
 #include "sim/published.h"
 #include "sim/scenario.h"
 #include "topologies/read.h"
-#include "topologies/summary.h"
 #include "workloads/analyze.h"
 #include "workloads/synth.h"
 
 #include <float.h>
-#include <math.h>
 #include <string.h>
 
 /* One kind of thing that can be shown: how to add its lines. */
@@ -26,9 +25,7 @@ typedef struct {
     gboolean (*show)(const char *path, GString *text, GError **error); /* NULL: see run() */
 } Kind;
 
-static void add_line(GString *text, const char *name, const char *format, ...) G_GNUC_PRINTF(3, 4);
-
-static void add_line(GString *text, const char *name, const char *format, ...)
+void moe_show_line(GString *text, const char *name, const char *format, ...)
 {
     g_string_append_printf(text, "  %-22s ", name);
     va_list args;
@@ -44,17 +41,17 @@ static void add_line(GString *text, const char *name, const char *format, ...)
 static void add_attention(const MoeModelShape *s, GString *text)
 {
     if (s->attention == MOE_ATTENTION_GQA)
-        add_line(text, "attention",
-                 "%" G_GINT64_FORMAT " heads of %" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
-                 " key/value heads",
-                 s->num_attention_heads, s->head_dim, s->num_key_value_heads);
+        moe_show_line(text, "attention",
+                      "%" G_GINT64_FORMAT " heads of %" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
+                      " key/value heads",
+                      s->num_attention_heads, s->head_dim, s->num_key_value_heads);
     else
-        add_line(text, "attention",
-                 "latent: %" G_GINT64_FORMAT " heads of %" G_GINT64_FORMAT " + %" G_GINT64_FORMAT
-                 " (rope), values of %" G_GINT64_FORMAT ", cache of %" G_GINT64_FORMAT
-                 " + %" G_GINT64_FORMAT,
-                 s->num_attention_heads, s->qk_nope_head_dim, s->qk_rope_head_dim, s->v_head_dim,
-                 s->kv_lora_rank, s->qk_rope_head_dim);
+        moe_show_line(text, "attention",
+                      "latent: %" G_GINT64_FORMAT " heads of %" G_GINT64_FORMAT
+                      " + %" G_GINT64_FORMAT " (rope), values of %" G_GINT64_FORMAT
+                      ", cache of %" G_GINT64_FORMAT " + %" G_GINT64_FORMAT,
+                      s->num_attention_heads, s->qk_nope_head_dim, s->qk_rope_head_dim,
+                      s->v_head_dim, s->kv_lora_rank, s->qk_rope_head_dim);
 }
 
 static gboolean show_model(const char *path, GString *text, GError **error)
@@ -65,222 +62,42 @@ static gboolean show_model(const char *path, GString *text, GError **error)
     const MoeModelShape *s = &model->shape;
     char all[MOE_UNITS_TEXT], active[MOE_UNITS_TEXT], count[MOE_UNITS_TEXT];
     g_string_append_printf(text, "model %s\n", model->name);
-    add_line(text, "family", "%s",
-             model->family != NULL ? model->family->title : "shapes only, cannot be traced");
-    add_line(text, "hidden size", "%" G_GINT64_FORMAT, s->hidden_size);
-    add_line(text, "blocks", "%" G_GINT64_FORMAT ", of them %" G_GINT64_FORMAT " dense",
-             s->num_hidden_layers, s->num_hidden_layers - moe_model_moe_layers(s));
+    moe_show_line(text, "family", "%s",
+                  model->family != NULL ? model->family->title : "shapes only, cannot be traced");
+    moe_show_line(text, "hidden size", "%" G_GINT64_FORMAT, s->hidden_size);
+    moe_show_line(text, "blocks", "%" G_GINT64_FORMAT ", of them %" G_GINT64_FORMAT " dense",
+                  s->num_hidden_layers, s->num_hidden_layers - moe_model_moe_layers(s));
     if (s->encoder_layers > 0)
-        add_line(text, "stacks",
-                 "encoder of %" G_GINT64_FORMAT " blocks, decoder of %" G_GINT64_FORMAT,
-                 s->encoder_layers, s->num_hidden_layers - s->encoder_layers);
+        moe_show_line(text, "stacks",
+                      "encoder of %" G_GINT64_FORMAT " blocks, decoder of %" G_GINT64_FORMAT,
+                      s->encoder_layers, s->num_hidden_layers - s->encoder_layers);
     add_attention(s, text);
     if (s->num_experts == 0)
-        add_line(text, "feed-forward width", "%" G_GINT64_FORMAT, s->intermediate_size);
+        moe_show_line(text, "feed-forward width", "%" G_GINT64_FORMAT, s->intermediate_size);
     else
-        add_line(text, "experts",
-                 "%" G_GINT64_FORMAT " of width %" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT,
-                 s->num_experts, s->moe_intermediate_size, s->num_experts_per_tok);
+        moe_show_line(text, "experts",
+                      "%" G_GINT64_FORMAT " of width %" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT,
+                      s->num_experts, s->moe_intermediate_size, s->num_experts_per_tok);
     if (s->shared_expert_intermediate_size > 0)
-        add_line(text, "shared experts", "of width %" G_GINT64_FORMAT " in all",
-                 s->shared_expert_intermediate_size);
+        moe_show_line(text, "shared experts", "of width %" G_GINT64_FORMAT " in all",
+                      s->shared_expert_intermediate_size);
     if (model->family != NULL && s->num_experts > 0) {
         g_autofree char *router = moe_family_describe_router(model);
-        add_line(text, "router", "%s", router);
+        moe_show_line(text, "router", "%s", router);
     }
-    add_line(text, "vocabulary", "%s%s", moe_units_format_count(s->vocab_size, count),
-             s->tie_word_embeddings ? ", tied" : "");
-    add_line(text, "context", "%s tokens",
-             moe_units_format_count(s->max_position_embeddings, count));
-    add_line(text, "weights", "%s", moe_dtype_name((MoeDtype)s->dtype));
+    moe_show_line(text, "vocabulary", "%s%s", moe_units_format_count(s->vocab_size, count),
+                  s->tie_word_embeddings ? ", tied" : "");
+    moe_show_line(text, "context", "%s tokens",
+                  moe_units_format_count(s->max_position_embeddings, count));
+    moe_show_line(text, "weights", "%s", moe_dtype_name((MoeDtype)s->dtype));
     gint64 embedding = s->tie_word_embeddings ? 0 : s->vocab_size * s->hidden_size;
-    add_line(text, "parameters", "%s, active per token %s",
-             moe_units_format_count(moe_model_parameters(s), all),
-             moe_units_format_count(moe_model_active_parameters(s), active));
-    add_line(text, "", "(%s with the embedding table, which some publishers count)",
-             moe_units_format_count(moe_model_active_parameters(s) + embedding, active));
+    moe_show_line(text, "parameters", "%s, active per token %s",
+                  moe_units_format_count(moe_model_parameters(s), all),
+                  moe_units_format_count(moe_model_active_parameters(s), active));
+    moe_show_line(text, "", "(%s with the embedding table, which some publishers count)",
+                  moe_units_format_count(moe_model_active_parameters(s) + embedding, active));
     if (model->source != NULL)
-        add_line(text, "source", "%s", model->source);
-    return TRUE;
-}
-
-/* --- topology and GPU ------------------------------------------------------------------------ */
-
-static void add_quantity(GString *text, const char *name, double value, MoeUnit unit,
-                         const char *source)
-{
-    char buffer[MOE_UNITS_TEXT];
-    if (!isnan(value))
-        add_line(text, name, "%-14s %s", moe_units_format(value, unit, buffer),
-                 source != NULL ? source : "");
-}
-
-static void add_gpu(const MoeGpu *gpu, GString *text)
-{
-    add_line(text, "GPU", "%s", gpu->name);
-    for (int t = 0; t < MOE_TYPE_COUNT; t++) {
-        g_autofree char *name = g_strdup_printf("peak %s", moe_type_names()[t]);
-        add_quantity(text, name, gpu->peak[t], MOE_UNIT_SPEED,
-                     t == MOE_TYPE_BF16 ? gpu->sources.peak : NULL);
-    }
-    add_quantity(text, "memory bandwidth", gpu->hbm.bandwidth, MOE_UNIT_RATE, gpu->sources.hbm);
-    add_quantity(text, "memory size", gpu->hbm.size, MOE_UNIT_BYTES, NULL);
-    add_quantity(text, "compute efficiency", gpu->efficiency.compute, MOE_UNIT_RATIO,
-                 gpu->sources.efficiency);
-    add_quantity(text, "memory efficiency", gpu->efficiency.memory, MOE_UNIT_RATIO, NULL);
-    add_quantity(text, "launch", gpu->launch, MOE_UNIT_TIME, gpu->sources.launch);
-}
-
-static gboolean show_gpu(const char *path, GString *text, GError **error)
-{
-    MoeGpu gpu = {0};
-    if (!moe_gpu_load(path, NULL, &gpu, error))
-        return FALSE;
-    g_string_append_printf(text, "gpu %s\n", gpu.name);
-    add_gpu(&gpu, text);
-    moe_gpu_clear(&gpu);
-    return TRUE;
-}
-
-static void add_cluster(const MoeTopology *t, GString *text)
-{
-    const MoeTopologyFile *file = &t->file;
-    g_string_append_printf(text, "topology %s: %s\n", file->name,
-                           file->description != NULL ? file->description : "");
-    add_line(text, "GPUs", "%" G_GINT64_FORMAT " in %" G_GINT64_FORMAT " node%s", t->n_gpus,
-             file->nodes, file->nodes == 1 ? "" : "s");
-    add_line(text, "scale-out", "%s, %" G_GINT64_FORMAT " NICs", t->scale_out->name, t->n_nics);
-    add_quantity(text, "  latency", file->scale_out.latency, MOE_UNIT_TIME,
-                 file->sources.scale_out);
-}
-
-static void add_group(const MoeGroup *group, GString *text)
-{
-    const MoeTopologyFile *file = &group->file;
-    add_line(text, "nodes", "%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs, scale-up %s",
-             file->nodes, file->gpus_per_node, group->scale_up->name);
-    add_quantity(text, "  bandwidth", file->scale_up.bandwidth, MOE_UNIT_RATE,
-                 file->sources.scale_up);
-    add_quantity(text, "  efficiency", file->scale_up.efficiency, MOE_UNIT_RATIO, NULL);
-    add_quantity(text, "  latency", file->scale_up.latency, MOE_UNIT_TIME, NULL);
-    if (file->nics.per_node == 0)
-        return;
-    add_line(text, "NICs", "%" G_GINT64_FORMAT " per node", file->nics.per_node);
-    add_quantity(text, "  bandwidth", file->nics.bandwidth, MOE_UNIT_RATE, file->sources.nics);
-    add_quantity(text, "  efficiency", file->nics.efficiency, MOE_UNIT_RATIO, NULL);
-    add_quantity(text, "  PCIe", file->nics.pcie, MOE_UNIT_RATE, NULL);
-}
-
-static void add_fabrics(const MoeTopology *t, GString *text)
-{
-    char rate[MOE_UNITS_TEXT], time[MOE_UNITS_TEXT], count[MOE_UNITS_TEXT];
-    g_autoptr(GArray) counts = moe_topology_count_links(t);
-    g_autoptr(GArray) rungs = moe_topology_ladder(t);
-    g_string_append(text, "links, one per direction, payload\n");
-    for (guint i = 0; i < counts->len; i++) {
-        const MoeLinkCount *c = &g_array_index(counts, MoeLinkCount, i);
-        add_line(text, c->kind, "%8s x %s%s", moe_units_format_count(c->count, count),
-                 moe_units_format(c->bandwidth, MOE_UNIT_RATE, rate),
-                 c->broken == 0          ? ""
-                 : c->broken == c->count ? ", broken"
-                                         : ", some broken");
-    }
-    g_string_append(text, "bisection, first half to second half\n");
-    add_quantity(text, "scale-up, one node", moe_topology_bisection(t, MOE_FABRIC_SCALE_UP),
-                 MOE_UNIT_RATE, NULL);
-    add_quantity(text, "scale-out", moe_topology_bisection(t, MOE_FABRIC_SCALE_OUT), MOE_UNIT_RATE,
-                 NULL);
-    g_string_append(text, "ladder of GPU 0, one message alone\n");
-    for (guint i = 0; i < rungs->len; i++) {
-        const MoeRung *r = &g_array_index(rungs, MoeRung, i);
-        g_autofree char *name = g_strdup_printf("%s, %d link%s", moe_fabric_name(r->fabric),
-                                                r->links, r->links == 1 ? "" : "s");
-        add_line(text, name, "%8s peers at %s, %s", moe_units_format_count(r->peers, count),
-                 moe_units_format(r->bandwidth, MOE_UNIT_RATE, rate),
-                 moe_units_format(r->latency, MOE_UNIT_TIME, time));
-    }
-}
-
-static void add_kernels(const MoeKernels *kernels, GString *text)
-{
-    char times[3][MOE_UNITS_TEXT];
-    for (const char *const *name = moe_alltoall_names(); *name != NULL; name++) {
-        static const char *const parts[] = {"dispatch", "combine"};
-        for (int part = MOE_KERNEL_DISPATCH; part <= MOE_KERNEL_COMBINE; part++) {
-            MoeKernelCost cost;
-            if (!moe_kernels_cost(kernels, *name, (MoeKernelPart)part, &cost))
-                continue;
-            const char *sources = moe_kernels_sources(kernels, *name);
-            g_string_append_printf(text, "kernel %s, %s\n", *name, parts[part]);
-            add_line(text, "  startup", "%-14s %s",
-                     moe_units_format(cost.startup, MOE_UNIT_TIME, times[0]),
-                     part == MOE_KERNEL_DISPATCH && sources != NULL ? sources : "");
-            if (cost.pass > 0)
-                add_line(text, "  one token's pass", "%s",
-                         moe_units_format(cost.pass, MOE_UNIT_TIME, times[1]));
-            add_line(text, "  per peer, per token", "%s, %s",
-                     moe_units_format(cost.message, MOE_UNIT_TIME, times[1]),
-                     moe_units_format(cost.token, MOE_UNIT_TIME, times[2]));
-            if (cost.sms > 0)
-                add_line(text, "  multiprocessors", "%" G_GINT64_FORMAT, cost.sms);
-        }
-    }
-}
-
-static void add_variants(const MoeKernels *kernels, GString *text)
-{
-    char times[2][MOE_UNITS_TEXT], rate[MOE_UNITS_TEXT];
-    for (const char *const *name = moe_operation_names(); *name != NULL; name++) {
-        MoeKernelCost cost;
-        guint n;
-        if (!moe_kernels_cost(kernels, *name, MOE_KERNEL_ALONE, &cost))
-            continue;
-        const char *sources = moe_kernels_sources(kernels, *name);
-        const MoeKernelVariant *variants = moe_kernels_variants(kernels, *name, &n);
-        g_string_append_printf(text, "kernel %s, startup and per peer%s%s\n", *name,
-                               sources != NULL ? ": " : "", sources != NULL ? sources : "");
-        const MoeKernelVariant plain = {NULL, NULL, cost.startup, cost.message, NAN};
-        for (guint i = 0; i < MAX(n, 1); i++) {
-            const MoeKernelVariant *v = n > 0 ? &variants[i] : &plain;
-            g_autofree char *title =
-                g_strdup_printf("  %s %s", v->algorithm != NULL ? v->algorithm : "any algorithm",
-                                v->protocol != NULL ? v->protocol : "");
-            add_line(text, title, "%s, %s%s%s",
-                     moe_units_format(v->startup, MOE_UNIT_TIME, times[0]),
-                     moe_units_format(v->message, MOE_UNIT_TIME, times[1]),
-                     isnan(v->rate) ? "" : ", handles ",
-                     isnan(v->rate) ? "" : moe_units_format(v->rate, MOE_UNIT_RATE, rate));
-        }
-    }
-}
-
-/* @format: NULL for the summary, or the platform file for a simulator's own tools. @nodes: where the
- * file does not say. */
-static gboolean show_topology(const char *path, int nodes, const char *format, GString *text,
-                              GError **error)
-{
-    g_autoptr(MoeTopology) t = moe_topology_load(path, nodes, error);
-    g_autoptr(MoeKernels) kernels = t != NULL ? moe_kernels_read(t, error) : NULL;
-    if (kernels == NULL)
-        return FALSE;
-    if (format != NULL) {
-        if (!moe_topology_check_platform(t, error))
-            return FALSE;
-        g_autofree char *xml = moe_topology_platform(t);
-        g_string_append(text, xml);
-        return TRUE;
-    }
-    add_cluster(t, text);
-    for (guint g = 0; g < t->groups->len; g++) {
-        const MoeGroup *group = &g_array_index(t->groups, MoeGroup, g);
-        if (t->groups->len > 1)
-            g_string_append_printf(text, "group %u\n", g);
-        add_group(group, text);
-        add_gpu(&group->gpu, text);
-    }
-    add_fabrics(t, text);
-    add_kernels(kernels, text);
-    add_variants(kernels, text);
+        moe_show_line(text, "source", "%s", model->source);
     return TRUE;
 }
 
@@ -294,30 +111,32 @@ static gboolean show_trace(const char *path, GString *text, GError **error)
     char tokens[MOE_UNITS_TEXT];
     const MoeTraceLayer *first = &trace->layers[0];
     g_string_append_printf(text, "trace %s\n", path);
-    add_line(text, "model", "%s", trace->model);
-    add_line(text, "weights", "%s",
-             trace->weights[0] != '\0' ? trace->weights : "not traced by moesim");
-    add_line(text, "router", "%s", trace->router);
+    moe_show_line(text, "model", "%s", trace->model);
+    moe_show_line(text, "weights", "%s",
+                  trace->weights[0] != '\0' ? trace->weights : "not traced by moesim");
+    moe_show_line(text, "router", "%s", trace->router);
     if (trace->precision != NULL)
-        add_line(text, "products", "in %s", trace->precision);
-    add_line(text, "workload", "%s", trace->workload);
+        moe_show_line(text, "products", "in %s", trace->precision);
+    moe_show_line(text, "workload", "%s", trace->workload);
     gint64 sequences = (gint64)trace->sequence[trace->n_tokens - 1] + 1;
-    add_line(text, "tokens", "%s in %" G_GINT64_FORMAT " sequence%s, %" G_GINT64_FORMAT " step%s",
-             moe_units_format_count(trace->n_tokens, tokens), sequences, sequences == 1 ? "" : "s",
-             trace->n_steps, trace->n_steps == 1 ? "" : "s");
-    add_line(text, "blocks", "%d, the first is %d", trace->n_layers, first->layer);
+    moe_show_line(text, "tokens",
+                  "%s in %" G_GINT64_FORMAT " sequence%s, %" G_GINT64_FORMAT " step%s",
+                  moe_units_format_count(trace->n_tokens, tokens), sequences,
+                  sequences == 1 ? "" : "s", trace->n_steps, trace->n_steps == 1 ? "" : "s");
+    moe_show_line(text, "blocks", "%d, the first is %d", trace->n_layers, first->layer);
     if (trace->encoder_layers > 0)
-        add_line(text, "stacks",
-                 "blocks below %" G_GINT64_FORMAT " an encoder's, which reads every other sequence",
-                 trace->encoder_layers);
-    add_line(text, "experts", "%" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT "%s", trace->n_experts,
-             trace->top_k, first->offsets != NULL ? " at most" : "");
-    add_line(text, "pairs' weights", "%s",
-             first->weights != NULL ? moe_dtype_name(first->weights_dtype) : "none");
+        moe_show_line(text, "stacks",
+                      "blocks below %" G_GINT64_FORMAT
+                      " an encoder's, which reads every other sequence",
+                      trace->encoder_layers);
+    moe_show_line(text, "experts", "%" G_GINT64_FORMAT ", top-%" G_GINT64_FORMAT "%s",
+                  trace->n_experts, trace->top_k, first->offsets != NULL ? " at most" : "");
+    moe_show_line(text, "pairs' weights", "%s",
+                  first->weights != NULL ? moe_dtype_name(first->weights_dtype) : "none");
     g_autofree char *dropped = moe_trace_describe_dropped(trace);
     if (dropped != NULL)
-        add_line(text, "dropped for capacity", "%s", dropped);
-    add_line(text, "written by", "moesim %s", trace->version);
+        moe_show_line(text, "dropped for capacity", "%s", dropped);
+    moe_show_line(text, "written by", "moesim %s", trace->version);
     return TRUE;
 }
 
@@ -363,7 +182,7 @@ static gboolean show_scenario(const char *name, GString *text, GError **error)
             return FALSE;
         add_keys(path, moe_scenario_fields, &file, text);
         moe_fields_clear(moe_scenario_fields, &file);
-        add_line(text, "routing", "%s is not there; run it with --set routing=TRACE", missing);
+        moe_show_line(text, "routing", "%s is not there; run it with --set routing=TRACE", missing);
         return TRUE;
     }
     g_autoptr(MoeScenario) s = moe_scenario_load(path, NULL, NULL, error);
@@ -371,11 +190,12 @@ static gboolean show_scenario(const char *name, GString *text, GError **error)
         return FALSE;
     add_keys(path, s->fields, &s->file, text);
     if (s->model != NULL)
-        add_line(text, "model", "%s", s->model->path);
+        moe_show_line(text, "model", "%s", s->model->path);
     if (s->trace != NULL)
-        add_line(text, "routing", "%s", s->trace_path != NULL ? s->trace_path : s->trace->router);
-    add_line(text, "topology", "%s, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs",
-             s->topology->file.name, s->n_ranks, s->topology->n_gpus);
+        moe_show_line(text, "routing", "%s",
+                      s->trace_path != NULL ? s->trace_path : s->trace->router);
+    moe_show_line(text, "topology", "%s, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " GPUs",
+                  s->topology->file.name, s->n_ranks, s->topology->n_gpus);
     return TRUE;
 }
 
@@ -396,8 +216,9 @@ static gboolean add_control(JsonObject *root, const char *file, double seconds, 
     if (control == NULL || !get_seconds(control, file, &balanced, error))
         return FALSE;
     char buffer[MOE_UNITS_TEXT];
-    add_line(text, "under balanced routing", "%s (%+.1f %%)",
-             moe_units_format(balanced, MOE_UNIT_TIME, buffer), 100 * (seconds / balanced - 1));
+    moe_show_line(text, "under balanced routing", "%s (%+.1f %%)",
+                  moe_units_format(balanced, MOE_UNIT_TIME, buffer),
+                  100 * (seconds / balanced - 1));
     return TRUE;
 }
 
@@ -413,8 +234,8 @@ static gboolean add_phases(JsonObject *phases, const char *file, double seconds,
         if (!moe_json_get_double(phases, phase, 0, DBL_MAX, file, &value, error))
             return FALSE;
         if (value > 0)
-            add_line(text, phase, "%s (%.1f %%)", moe_units_format(value, MOE_UNIT_TIME, buffer),
-                     100 * value / seconds);
+            moe_show_line(text, phase, "%s (%.1f %%)",
+                          moe_units_format(value, MOE_UNIT_TIME, buffer), 100 * value / seconds);
     }
     return TRUE;
 }
@@ -436,11 +257,11 @@ static gboolean show_run(const char *path, GString *text, GError **error)
     char buffer[MOE_UNITS_TEXT];
     g_autofree char *printable = moe_text_printable(name, FALSE);
     g_string_append_printf(text, "run %s of scenario %s\n", path, printable);
-    add_line(text, "time", "%s", moe_units_format(seconds, MOE_UNIT_TIME, buffer));
+    moe_show_line(text, "time", "%s", moe_units_format(seconds, MOE_UNIT_TIME, buffer));
     if (!add_control(root, file, seconds, text, error))
         return FALSE;
     if (!json_object_has_member(scenario, "collective"))
-        add_line(text, "imbalance (max/mean)", "%.3f", imbalance);
+        moe_show_line(text, "imbalance (max/mean)", "%.3f", imbalance);
     return add_phases(phases, file, seconds, text, error);
 }
 
@@ -452,7 +273,7 @@ static const Kind kinds[N_KINDS] = {
     [MODEL] = {"model", moe_model_fields, show_model},
     [TOPOLOGY] = {"topology", moe_topology_fields, NULL},
     [KERNELS] = {"kernels", moe_kernel_fields, NULL},
-    [GPU] = {"gpu", moe_gpu_fields, show_gpu},
+    [GPU] = {"gpu", moe_gpu_fields, moe_show_gpu},
     [SCENARIO] = {"scenario", moe_scenario_fields, show_scenario},
     [COLLECTIVE] = {"collective", moe_collective_fields, NULL},
     [SYNTHETIC] = {"synthetic", moe_synth_fields, NULL},
@@ -566,7 +387,7 @@ static gboolean run(MoeCli *cli, GError **error)
     if (keys)
         good = show_keys(what, text, error);
     else if (kind == TOPOLOGY)
-        good = show_topology(what, nodes, format, text, error);
+        good = moe_show_topology(what, nodes, format, text, error);
     else if (kind >= 0)
         good = kinds[kind].show(what, text, error);
     if (good)

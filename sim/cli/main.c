@@ -76,7 +76,7 @@ static void shrunk(int number)
     _exit(MOE_ERROR_INPUT);
 }
 
-/* Half-written files do not stay behind when the user gives up. */
+/* Half-written files and empty folders do not stay behind when the user gives up. */
 static void clean_up_on_signals(void)
 {
     static const int numbers[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE};
@@ -120,6 +120,7 @@ int main(int argc, char **argv)
     good = good && flush_output(&error);
     if (good)
         return EXIT_SUCCESS;
+    moe_writer_remove_unfinished();
     g_autofree char *message = moe_text_printable(error->message, TRUE);
     fprintf(stderr, "moesim: %s\n", message);
     return error->domain == MOE_ERROR ? error->code : MOE_ERROR_FAILED;

@@ -170,14 +170,19 @@ static const struct {
     {"count: [1]\n", "t:1:8: count: a list where a single value belongs"},
     {"count: {a: 1}\n", "t:1:8: count: a map where a single value belongs"},
     {"count: 1\nmaybe: 0\n", "t:2:8: maybe: '0' is too small; the least is 1"},
-    {"count: 1\nmaybe: 9007199254740993\n", "t:2:8: maybe: '9007199254740993' is not a whole"},
+    {"count: 1\nmaybe: 9007199254740993\n", "t:2:8: maybe: '9007199254740993' is too large; "
+                                            "the most is 9007199254740991"},
+    {"count: 9999999999999999999999\n", "t:1:8: count: '9999999999999999999999' is out of range; "
+                                        "write a value from 1 to 4096"},
+    {"count: -1e22\n", "t:1:8: count: '-1e22' is out of range; write a value from 1 to 4096"},
     {"count: 1\nflag: yes\n", "t:2:7: flag: 'yes' is not a truth value; write true or false"},
     {"count: 1\nflag: True\n", "t:2:7: flag: 'True' is not a truth value; write true or false"},
     {"count: 1\nfactor: 2.5\n", "t:2:9: factor: '2.5' is out of range; write a value from -2 to 2"},
     {"count: 1\nfactor: nan\n", "t:2:9: factor: 'nan' is not a number"},
     {"count: 1\nfactor: 1e999\n", "t:2:9: factor: '1e999' is too large for a number"},
-    {"count: 1\nshare: 110%\n", "t:2:8: share: '110%' is out of range; write a value from 0.0 % to "
-                                "100.0 %"},
+    {"count: 1\nshare: 110%\n", "t:2:8: share: '110%' is out of range; write a value from 0% to "
+                                "100%"},
+    {"count: 1\nshare: 1.1\n", "t:2:8: share: '1.1' is out of range; write a value from 0 to 1"},
     {"count: 1\ndelay: 3\n", "t:2:8: delay: '3' has no unit; write 3us or 3ms"},
     {"count: 1\ndelay: -3us\n", "t:2:8: delay: '-3us' is negative"},
     {"count: 1\nchoice: gren\n", "t:2:9: choice: 'gren' is not known; did you mean green? (red, "

@@ -338,7 +338,6 @@ START_TEST(checks_without_writing)
 }
 END_TEST
 
-/* A limit on the size of files stands in for a full disk. */
 START_TEST(a_signal_handler_can_clean_up)
 {
     g_autofree char *path = fresh_target("signal");
@@ -367,6 +366,7 @@ START_TEST(links_stay)
 }
 END_TEST
 
+/* A limit on the size of files stands in for a full disk. */
 START_TEST(a_full_disk_leaves_the_target)
 {
     GError *error = NULL;
@@ -501,6 +501,27 @@ START_TEST(prepares_folders)
 }
 END_TEST
 
+/* Of what moe_folder_prepare() made, what holds nothing else goes. */
+START_TEST(a_signal_handler_removes_empty_folders)
+{
+    GError *error = NULL;
+    g_autofree char *there = inside("there"), *lost = inside("there/lost/a/b/");
+    g_autofree char *top = inside("there/lost"), *kept = inside("there/kept/a");
+    ck_assert_int_eq(g_mkdir(there, 0777), 0);
+    ck_assert(moe_folder_prepare(lost, FALSE, &error) && moe_folder_prepare(kept, FALSE, &error));
+    assert_no_error(error);
+    g_autofree char *file = test_file("there/kept/mine", "{}", -1);
+    g_autofree char *half = g_build_filename(lost, "half", NULL);
+    MoeWriter *writer = moe_writer_new(half, TRUE, &error);
+    ck_assert(writer != NULL);
+    moe_writer_remove_unfinished();
+    ck_assert(!g_file_test(top, G_FILE_TEST_EXISTS) && !g_file_test(kept, G_FILE_TEST_EXISTS));
+    assert_content(file, "{}");
+    ck_assert(g_file_test(there, G_FILE_TEST_IS_DIR));
+    moe_writer_cancel(writer);
+}
+END_TEST
+
 START_TEST(finds_its_data)
 {
     g_autofree char *presets = g_build_filename(moe_data_dir(), "topologies/presets", NULL);
@@ -537,6 +558,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, writes_to_a_device_directly);
     tcase_add_test(tests, writes_to_a_pipe_directly);
     tcase_add_test(tests, prepares_folders);
+    tcase_add_test(tests, a_signal_handler_removes_empty_folders);
     tcase_add_test(tests, finds_its_data);
     suite_add_tcase(suite, tests);
     return suite;

@@ -223,7 +223,9 @@ static const struct {
     {BASE UP NICS "links: [{name: 'leaf*', share: 50%}]\n", "there is for example node0 gpu0"},
     {BASE UP NICS "links: [{name: node0 nic0 out}]\n", "nothing changes; write bandwidth, share"},
     {BASE UP NICS "links: [{name: node0 nic0 out, share: 150%}]\n",
-     "share: '150%' is out of range"},
+     "share: '150%' is out of range; write a value from 0.01% to 100%"},
+    {BASE UP NICS "scale_out: {kind: fat-tree, switch_nics: 4, oversubscription: 2000}\n",
+     "oversubscription: '2000' is out of range; write a value from 0.01 to 1000"},
     {BASE UP NICS "links: [{name: node0 nic3 out, broken: true}]\n",
      "no route from node0 gpu3 (GPU 3) to node1 gpu0 (GPU 8); repair or add a link"},
     {"name: t\nnodes: 1\ngpus_per_node: 8\ngpu: h800-sxm\n" UP
@@ -244,9 +246,64 @@ START_TEST(overrides_a_preset)
 {
     g_autoptr(MoeTopology) t = test_cluster("{preset: h800, nodes: 3, nics: {efficiency: 50%}}");
     ck_assert_int_eq(t->n_gpus, 24);
-    ck_assert_str_eq(t->file.name, "h800");
+    ck_assert_str_eq(t->file.name, "h800, changed");
     assert_close(moe_topology_bandwidth(t, MOE_FABRIC_SCALE_OUT, 0, 8), 25e9, 1e-12);
     assert_close(moe_topology_bandwidth(t, MOE_FABRIC_SCALE_UP, 0, 1), 132e9, 1e-12);
+}
+END_TEST
+
+/* What a topology is called and described as, and the beginning of where its NICs are from. */
+static const struct {
+    const char *yaml, *name, *description, *nics;
+} derived[] = {
+    {"preset: theirs.yaml\nnodes: 3\n", "theirs", "eight GPUs", "table 1"},
+    {"preset: theirs.yaml\nnics: {bandwidth: 400Gbps}\n", "theirs", "eight GPUs", "table 1"},
+    {"preset: theirs.yaml\nnics: {bandwidth: 100Gbps, pcie: 55GBps}\nlinks: [{name: node0 nic0 in, "
+     "share: 50%}]\n",
+     "theirs, changed", "as theirs.yaml but for nics.bandwidth, nics.pcie, links",
+     "changed: bandwidth, pcie; theirs.yaml: table 1"},
+    {"preset: theirs.yaml\nscale_out: {latency: 3us}\n", "theirs, changed",
+     "as theirs.yaml but for scale_out", "table 1"},
+    {"preset: theirs.yaml\nname: mine\nnics: {per_node: 4}\nsources: {nics: table 2}\n", "mine",
+     "as theirs.yaml but for nics.per_node", "table 2"},
+    {"preset: theirs.yaml\nnics: {per_node: 4}\ndescription: four NICs\n", "theirs, changed",
+     "four NICs", "changed: per_node; theirs.yaml: table 1"},
+    {"preset: changed.yaml\ngpu: h100-sxm\nnics: {efficiency: 90%}\n", "theirs, changed",
+     "as changed.yaml but for gpu, nics.efficiency",
+     "changed: efficiency; changed.yaml: changed: per_node; theirs.yaml: table 1"},
+};
+
+START_TEST(describes_what_is_changed)
+{
+    g_autofree char *theirs =
+        test_file("theirs.yaml",
+                  "name: theirs\ndescription: eight GPUs\nsources: {nics: table 1}\n"
+                  "gpus_per_node: 8\ngpu: h800-sxm\n" UP NICS,
+                  -1);
+    g_autofree char *changed =
+        test_file("changed.yaml", "preset: theirs.yaml\nnics: {per_node: 4}\n", -1);
+    g_autofree char *path = test_file("topology.yaml", derived[_i].yaml, -1);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MoeTopology) t = moe_topology_load(path, 2, &error);
+    assert_no_error(error);
+    ck_assert_str_eq(t->file.name, derived[_i].name);
+    ck_assert_str_eq(t->file.description, derived[_i].description);
+    ck_assert_str_eq(t->file.sources.nics, derived[_i].nics);
+}
+END_TEST
+
+/* A group's own figures are not where the others are from, nor is a kernel's. */
+START_TEST(marks_the_sources_of_groups_and_kernels)
+{
+    g_autoptr(MoeTopology) t =
+        test_cluster("{preset: h800, groups: [{nodes: 1}, {nodes: 1, nics: {bandwidth: 200Gbps}}],"
+                     " kernels: {deepep-low-latency: {dispatch: {startup: 1us}}}}");
+    const MoeGroup *groups = (const MoeGroup *)(gpointer)t->groups->data;
+    ck_assert(g_str_has_prefix(groups[0].file.sources.nics, "DeepEP README"));
+    ck_assert(g_str_has_prefix(groups[1].file.sources.nics, "changed: bandwidth; other nodes: D"));
+    const MoeNode *kernel = moe_node_get(t->file.kernels, "deepep-low-latency");
+    ck_assert(g_str_has_prefix(moe_node_get(kernel, "sources")->text,
+                               "changed: dispatch.startup; h800: DeepEP README"));
 }
 END_TEST
 
@@ -340,6 +397,8 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, platform_routes_as_we_do, 0, 3);
     tcase_add_loop_test(tests, refuses_bad_topologies, 0, (int)G_N_ELEMENTS(bad));
     tcase_add_test(tests, overrides_a_preset);
+    tcase_add_loop_test(tests, describes_what_is_changed, 0, G_N_ELEMENTS(derived));
+    tcase_add_test(tests, marks_the_sources_of_groups_and_kernels);
     tcase_add_test(tests, a_gpu_is_relative_to_the_file_that_names_it);
     tcase_add_test(tests, presets_load_and_cite_sources);
     tcase_add_test(tests, presets_hold_published_figures);
