@@ -107,6 +107,8 @@ void moe_alltoall_exchange(MoeAllToAll *job)
 /* The current chunks' part of @n. */
 static gint64 part(const MoeAllToAll *job, gint64 n)
 {
+    if (job->first_chunk == 0 && job->end_chunk == job->n_chunks)
+        return n; /* nearly always, and without divisions */
     return n * job->end_chunk / job->n_chunks - n * job->first_chunk / job->n_chunks;
 }
 
@@ -275,13 +277,15 @@ static gboolean check(const MoeAllToAll *job, const MoeAllToAllKind *kind, guint
                       GError **error)
 {
     gint64 R = job->programs->n_ranks, sent = 0, received = 0;
-    for (gint64 r = 0; r < R; r++) {
-        gint64 row = 0, column = 0;
+    g_autofree gint64 *rows = g_new0(gint64, R), *columns = g_new0(gint64, R);
+    for (gint64 r = 0; r < R; r++)
         for (gint64 other = 0; other < R; other++) {
-            row += job->copies[r * R + other];
-            column += job->copies[other * R + r];
+            rows[r] += job->copies[r * R + other];
+            columns[other] += job->copies[r * R + other];
         }
-        gint64 limit = job->back ? column : row, stay = job->copies[r * R + r];
+    for (gint64 r = 0; r < R; r++) {
+        gint64 column = columns[r], limit = job->back ? column : rows[r];
+        gint64 stay = job->copies[r * R + r];
         if (job->own[r] > limit)
             return broken(job, kind, r, "sends more than its copies:", job->own[r], limit, error);
         if (job->delivered[r] != column - stay)

@@ -8,13 +8,13 @@
 
 enum { SHORT = 16 };
 
-void moe_ends_add(MoeEnds *ends, double finish, guint32 flow)
+void moe_ends_add(MoeEnds *ends, MoeEnd end)
 {
     if (ends->n == ends->size) {
         ends->size = MAX(16, 2 * ends->size);
         ends->items = g_renew(MoeEnd, ends->items, ends->size);
     }
-    ends->items[ends->n++] = (MoeEnd){finish, flow};
+    ends->items[ends->n++] = end;
 }
 
 static int by_finish(const void *a, const void *b)
@@ -48,8 +48,8 @@ static void sort(MoeEnds *ends)
     }
     double first = items[0].finish, last = first;
     for (guint i = 1; i < n; i++) {
-        first = fmin(first, items[i].finish);
-        last = fmax(last, items[i].finish);
+        first = MIN(first, items[i].finish);
+        last = MAX(last, items[i].finish);
     }
     double scale = last > first ? fmin((n - 1) / (last - first), G_MAXDOUBLE) : 0;
     g_autofree guint *starts = g_new0(guint, n + 1);

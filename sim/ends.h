@@ -9,7 +9,7 @@
 
 typedef struct {
     double finish;
-    guint32 flow;
+    guint32 flow, by; /* which link has fixed its rate */
 } MoeEnd;
 
 /* Zeroed: an empty list. Free items with g_free(). */
@@ -18,7 +18,7 @@ typedef struct {
     guint n, size;
 } MoeEnds;
 
-void moe_ends_add(MoeEnds *ends, double finish, guint32 flow);
+void moe_ends_add(MoeEnds *ends, MoeEnd end);
 
 /* Drops those after @until, puts the others in the order of time, then of flow. */
 void moe_ends_settle(MoeEnds *ends, double until);

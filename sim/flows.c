@@ -8,14 +8,14 @@
 enum { MOST_INSIDE = 5 };
 
 /* Makes room for @n flows. */
-static void fit(const MoeFlows *flows, MoeList *list, guint32 n)
+static void fit(MoeFlows *flows, MoeList *list, guint32 n)
 {
     guint32 words = moe_flows_words(n);
+    flows->n_words += words - list->size / MOE_FLOW_WORD;
     list->size = words * MOE_FLOW_WORD;
     list->entries = g_renew(guint64, list->entries, (gsize)list->size * (1 + flows->inside));
     list->alive = g_renew(guint64, list->alive, words);
     list->own = g_renew(guint64, list->own, words);
-    list->open = g_renew(guint64, list->open, words);
     list->marks = g_renew(double, list->marks, list->size);
     list->least = g_renew(double, list->least, words);
 }
@@ -25,7 +25,9 @@ void moe_flows_init(MoeFlows *flows, guint32 n_links)
     g_assert(n_links < MOE_FLOW_GONE);
     *flows = (MoeFlows){
         .n_links = n_links, .lists = g_new0(MoeList, n_links + 1), .most = 2, .inside = 1};
-    fit(flows, &flows->lists[n_links], 1);
+    MoeList *none = &flows->lists[n_links];
+    fit(flows, none, 1);
+    none->own[0] = 0;
 }
 
 void moe_flows_clear(MoeFlows *flows)
@@ -35,7 +37,6 @@ void moe_flows_clear(MoeFlows *flows)
         g_free(list->entries);
         g_free(list->alive);
         g_free(list->own);
-        g_free(list->open);
         g_free(list->marks);
         g_free(list->least);
     }
@@ -50,7 +51,7 @@ void moe_flows_add(MoeFlows *flows, const guint32 *links, guint n, float weight,
         flows->n = flows->n_gone = flows->n_pool = flows->placed = 0;
     guint32 size = (guint32)((sizeof(MoeFlow) + n * sizeof(MoePlace)) / sizeof(guint64));
     if (flows->n_pool + size > flows->size_pool) {
-        flows->size_pool = MAX(256, flows->size_pool + flows->size_pool / 2 + size);
+        flows->size_pool = MAX(256, 2 * flows->size_pool + size);
         flows->pool = g_renew(guint64, flows->pool, flows->size_pool);
     }
     MoeFlow *flow = moe_flow(flows, flows->n_pool);
@@ -67,7 +68,7 @@ void moe_flows_add(MoeFlows *flows, const guint32 *links, guint n, float weight,
 }
 
 /* The last place of a list becomes that of a flow. */
-static guint32 append(const MoeFlows *flows, const MoeFlow *flow, guint32 link)
+static guint32 append(MoeFlows *flows, const MoeFlow *flow, guint32 link)
 {
     MoeList *list = &flows->lists[link];
     if (list->n == list->size)
@@ -107,6 +108,29 @@ static void list_flow(MoeFlows *flows, guint32 id)
     }
 }
 
+guint32 moe_flows_owner(const MoeFlows *flows, const MoeFlow *flow)
+{
+    for (guint32 k = 0; k < flow->n; k++)
+        if (moe_flows_has(flows->lists[flow->places[k].link].own, flow->places[k].at))
+            return flow->places[k].link;
+    return flows->n_links;
+}
+
+/* Has flows say themselves what their lists, which are about to go, say about them. */
+static void note_owners(MoeFlows *flows)
+{
+    for (guint32 id = 0; id < flows->placed; id = moe_flow_next(flows, id)) {
+        MoeFlow *flow = moe_flow(flows, id);
+        for (guint32 k = 0; k < flow->n && flow->by != MOE_FLOW_GONE; k++) {
+            const MoeList *list = &flows->lists[flow->places[k].link];
+            if (moe_flows_has(list->own, flow->places[k].at)) {
+                flow->by = flow->places[k].link & MOE_FLOW_GONE;
+                flow->mark = list->marks[flow->places[k].at];
+            }
+        }
+    }
+}
+
 /* Puts all flows that are placed and not gone into their lists anew. */
 static void list_anew(MoeFlows *flows)
 {
@@ -123,9 +147,11 @@ static void widen(MoeFlows *flows)
     guint32 inside = flows->most <= MOST_INSIDE + 1 ? flows->most - 1 : 1;
     if (flows->inside == inside)
         return;
+    note_owners(flows);
     flows->inside = inside;
     for (guint32 l = 0; l <= flows->n_links; l++)
         flows->lists[l].size = 0;
+    flows->n_words = 0;
     list_anew(flows);
 }
 
@@ -169,6 +195,7 @@ void moe_flows_number(MoeFlows *flows)
 void moe_flows_move(MoeFlows *flows)
 {
     guint32 n_pool = 0, placed = flows->placed;
+    note_owners(flows);
     for (guint32 id = 0, next; id < flows->n_pool; id = next) {
         next = moe_flow_next(flows, id);
         if (id == placed)

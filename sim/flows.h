@@ -17,12 +17,13 @@ typedef struct {
 } MoePlace;
 
 /* Work is bytes / weight. A flow ends when the work of the link that has fixed its rate, what a flow
- * of weight 1 would have got there, reaches a mark; it stays where it is as long as that link does. */
+ * of weight 1 would have got there, reaches a mark; it stays where it is as long as that link does.
+ * Which link that is, and the mark, stand in the lists; here when they are about to be made anew. */
 typedef struct {
     double mark;
     float weight;
     guint32 n : 8;   /* links */
-    guint32 by : 24; /* the link that has fixed its rate; MOE_FLOW_GONE */
+    guint32 by : 24; /* the link that has fixed its rate; n_links: none yet; MOE_FLOW_GONE */
     guint32 tag;     /* MOE_FLOW_TOLD: its end has been told */
     guint32 new_id;
     MoePlace places[]; /* [n] */
@@ -42,8 +43,7 @@ typedef struct {
     guint64 *entries; /* [n] MoeListed: live flows, and gone ones in between */
     guint64 *alive;   /* [n] bits: which of them are live */
     guint64 *own;     /* [n] bits: whose rates the link has fixed */
-    guint64 *open;    /* [n] bits: whose rates the solution has still to fix */
-    double *marks;    /* [n]: of those whose rates it has fixed */
+    double *marks;    /* [n]: of those whose rates it has fixed, or that no link has */
     double *least;    /* [words of bits]: none of their marks is less */
 } MoeList;
 
@@ -53,6 +53,7 @@ typedef struct {
     guint64 *pool;                     /* of flows; a flow's number is where it begins */
     guint32 n_pool, size_pool, placed; /* flows from number `placed` on wait: are in no list */
     guint32 n, n_gone;                 /* flows in the pool; of which gone */
+    gsize n_words;                     /* of bits, in all lists */
     guint32 most, inside; /* links of a flow so far; places that an entry of a list has */
 } MoeFlows;
 
@@ -68,6 +69,9 @@ guint32 moe_flows_expect(MoeFlows *flows, guint32 link);
 
 /* Puts those that wait, all of which are expected, into the lists of their links. */
 void moe_flows_place(MoeFlows *flows);
+
+/* The link that has fixed the rate of a flow that is placed; n_links: none yet. */
+guint32 moe_flows_owner(const MoeFlows *flows, const MoeFlow *flow);
 
 /* A flow leaves its lists. */
 void moe_flows_remove(MoeFlows *flows, guint32 id);

@@ -38,7 +38,7 @@ guint32 moe_groups_unite(MoeGroup *groups, guint32 a, guint32 b)
     larger->gone += smaller->gone;
     /* Ends that were told and not released stay as flows without a tag. */
     for (guint i = 0; i < smaller->ends.n && smaller->told; i++)
-        moe_ends_add(&larger->ends, smaller->ends.items[i].finish, smaller->ends.items[i].flow);
+        moe_ends_add(&larger->ends, smaller->ends.items[i]);
     smaller->n_flows = smaller->gone = smaller->ends.n = 0;
     smaller->version++;
     larger->told |= smaller->told;

@@ -2,28 +2,41 @@
 
 #include "sim/heap.h"
 
-/* 1 or 0; without branches, since no processor could predict them. */
-static guint before(const MoeHeapItem *a, const MoeHeapItem *b)
+#include <string.h>
+
+enum { CHILDREN = 4 };
+
+/* Keys are not negative: their bits are in their order. One comparison of integers has no branch that
+ * a processor would have to predict. */
+static unsigned __int128 rank_of(const MoeHeapItem *item)
 {
-    return (guint)(a->key < b->key) | ((guint)(a->key == b->key) & (guint)(a->id < b->id));
+    guint64 key;
+    memcpy(&key, &item->key, sizeof(key));
+    return (unsigned __int128)key << 64 | item->id;
 }
 
 /* Puts @item where the hole at the top ends up. */
 static void sink(MoeHeap *heap, MoeHeapItem item)
 {
+    MoeHeapItem *items = heap->items;
+    unsigned __int128 rank = rank_of(&item);
     guint at = 0;
     for (;;) {
-        guint child = 2 * at + 1;
+        guint child = CHILDREN * at + 1, end = MIN(child + CHILDREN, heap->n);
         if (child >= heap->n)
             break;
-        if (child + 1 < heap->n)
-            child += before(&heap->items[child + 1], &heap->items[child]);
-        if (!before(&heap->items[child], &item))
+        unsigned __int128 least = rank_of(&items[child]);
+        for (guint i = child + 1; i < end; i++) {
+            unsigned __int128 other = rank_of(&items[i]);
+            child = other < least ? i : child;
+            least = other < least ? other : least;
+        }
+        if (rank <= least)
             break;
-        heap->items[at] = heap->items[child];
+        items[at] = items[child];
         at = child;
     }
-    heap->items[at] = item;
+    items[at] = item;
 }
 
 void moe_heap_push(MoeHeap *heap, double key, guint32 id, guint32 version)
@@ -34,9 +47,11 @@ void moe_heap_push(MoeHeap *heap, double key, guint32 id, guint32 version)
     }
     const MoeHeapItem item = {key, id, version};
     guint at = heap->n++;
-    while (at > 0 && before(&item, &heap->items[(at - 1) / 2])) {
-        heap->items[at] = heap->items[(at - 1) / 2];
-        at = (at - 1) / 2;
+    for (guint parent; at > 0; at = parent) {
+        parent = (at - 1) / CHILDREN;
+        if (rank_of(&item) >= rank_of(&heap->items[parent]))
+            break;
+        heap->items[at] = heap->items[parent];
     }
     heap->items[at] = item;
 }

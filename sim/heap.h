@@ -1,4 +1,4 @@
-/* heap.h - a binary heap of numbered keys, the least first; equal keys by number.
+/* heap.h - a heap of numbered keys, none negative, the least first; equal keys by number.
  *
  * Layer: sim. Entries are not changed in place: who moves one pushes it anew with another version
  * and drops the old one when it comes up.

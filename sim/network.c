@@ -12,7 +12,7 @@ enum { FEW = 1024 };
 /* A message that pays its latency. */
 typedef struct {
     double until, bytes;
-    guint32 from, to, fabric;
+    guint32 tag, fabric; /* see tag_of() */
 } Travelling;
 
 /* Messages of paths of one latency, in the order of time. */
@@ -169,13 +169,19 @@ static Queue *queue_of(MoeNetwork *network, const MoeRoute *route)
     return queue;
 }
 
+/* Says to the sharing between which ranks a message goes. */
+static guint32 tag_of(const MoeNetwork *network, gint64 from, gint64 to)
+{
+    return (guint32)(from * network->programs->n_ranks + to);
+}
+
 static void start(MoeNetwork *network, gint64 from, gint64 to, const MoeMessage *message,
                   double now)
 {
     MoeRoute route = route_of(network, message->fabric, from, to);
     g_assert(route.n > 0);
     Queue *queue = queue_of(network, &route);
-    const Travelling t = {now + route.latency, (double)message->bytes, (guint32)from, (guint32)to,
+    const Travelling t = {now + route.latency, (double)message->bytes, tag_of(network, from, to),
                           message->fabric};
     if (network->unit_latency_s == 0)
         network->unit_latency_s = route.latency > 0 ? route.latency : 1;
@@ -241,7 +247,7 @@ static void ended(guint32 tag, double end, void *user)
         note_end(network, both[0], both[1], end);
     for (int i = 0; i < 2; i++) {
         Rank *rank = &network->ranks[both[i]];
-        rank->end = fmax(rank->end, end);
+        rank->end = MAX(rank->end, end);
         if (--rank->n_messages == 0)
             moe_heap_push(&network->done, rank->end, both[i], 0);
     }
@@ -274,9 +280,9 @@ static void share_those_of(MoeNetwork *network, guint32 path, double now)
             moe_heap_push(&network->starts, t->until, path, 0);
             return;
         }
-        MoeRoute route = route_of(network, t->fabric, t->from, t->to);
-        moe_sharing_add(network->sharing, now, route.links, route.n, weight, t->bytes,
-                        t->from * (guint32)network->programs->n_ranks + t->to);
+        guint32 n = (guint32)network->programs->n_ranks;
+        MoeRoute route = route_of(network, t->fabric, t->tag / n, t->tag % n);
+        moe_sharing_add(network->sharing, now, route.links, route.n, weight, t->bytes, t->tag);
     }
     queue->first = 0;
     g_array_set_size(queue->messages, 0);

@@ -61,8 +61,9 @@ static gboolean check_times(const MoePrograms *programs, const MoeTimes *times, 
 static void add_pair(MoeResult *result, MoePhase phase, gint64 from, const MoeMessage *message)
 {
     MoePair **pairs = &result->pairs[phase][message->fabric];
-    if (*pairs == NULL)
-        *pairs = g_new0(MoePair, result->n_groups * result->n_groups);
+    gint64 n = result->n_groups * result->n_groups;
+    if (*pairs == NULL) /* written at once: each page of what is read first costs two faults */
+        *pairs = memset(g_new(MoePair, n), 0, (gsize)n * sizeof(MoePair));
     MoePair *pair =
         &(*pairs)[from / result->group * result->n_groups + message->peer / result->group];
     pair->bytes += message->bytes;

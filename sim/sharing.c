@@ -12,7 +12,7 @@
 /* Times closer than this share of a group's age, or this many seconds, are one. */
 static const double equal_share = 1e-9, equal_s = 1e-12;
 
-enum { FEW = 1 << 16 };
+enum { FEW = 1 << 16, AHEAD = 8, LINES = 8, LINE = 8 /* words */ };
 
 typedef struct {
     double capacity, weight; /* weight: of its live flows */
@@ -23,11 +23,11 @@ typedef struct {
     double credit;           /* s that this gives to the others */
 } Link;
 
-/* What a solution has not yet given away, and to which flows of the list. */
+/* What a solution has not yet given away, and to how many flows of the list; which of them, say the
+ * solution's bits from word `at` on. */
 typedef struct {
     double capacity, weight;
-    guint64 *flows; /* the list's */
-    guint32 n;
+    guint32 n, at;
 } Open;
 
 struct MoeSharing {
@@ -35,8 +35,10 @@ struct MoeSharing {
     void *user;
     double quantum, longest; /* longest window */
     guint32 n_links;
-    Link *links; /* [n_links + 1]; the last one, without work, fixes those that wait to start */
-    Open *open;  /* [n_links + 1] */
+    Link *links;   /* [n_links + 1]; the last one, without work, fixes those that wait to start */
+    Open *open;    /* [n_links + 1] */
+    guint64 *bits; /* [size_bits]; word 0: of no link */
+    gsize size_bits;
     MoeFlows flows;
     MoeGroup *groups;
     double begin, started, start_at; /* no flow before; the last ones started; the next ones will */
@@ -61,7 +63,6 @@ MoeSharing *moe_sharing_new(guint32 n_links, const double *bandwidth, double qua
         .start_at = INFINITY,
     };
     moe_flows_init(&s->flows, n_links);
-    s->open[n_links].flows = s->flows.lists[n_links].open;
     for (guint32 l = 0; l < n_links; l++) {
         g_assert(bandwidth[l] > 0);
         s->links[l].capacity = bandwidth[l];
@@ -79,6 +80,7 @@ void moe_sharing_free(MoeSharing *s)
     moe_flows_clear(&s->flows);
     g_free(s->links);
     g_free(s->open);
+    g_free(s->bits);
     g_free(s->groups);
     g_free(s->found.items);
     g_free(s->heap.items);
@@ -91,9 +93,9 @@ void moe_sharing_set_window(MoeSharing *s, double seconds)
     s->longest = seconds;
 }
 
-static double rate_of(const MoeSharing *s, const MoeFlow *flow)
+static double rate_of(const MoeSharing *s, const MoeFlow *flow, guint32 by)
 {
-    return s->links[flow->by].level * (double)flow->weight;
+    return s->links[by].level * (double)flow->weight;
 }
 
 /* What a flow would have used until now if it had not ended before, or takes after now, belongs to
@@ -101,8 +103,8 @@ static double rate_of(const MoeSharing *s, const MoeFlow *flow)
 static void remove_flow(MoeSharing *s, const MoeEnd *end, double now)
 {
     const MoeFlow *flow = moe_flow(&s->flows, end->flow);
-    Link *bottleneck = &s->links[flow->by];
-    double rate = rate_of(s, flow);
+    Link *bottleneck = &s->links[end->by];
+    double rate = rate_of(s, flow, end->by);
     bottleneck->given -= rate;
     bottleneck->unused += rate * (now - end->finish);
     bottleneck->credit =
@@ -124,55 +126,72 @@ static guint32 first_of(guint32 word, guint64 bits)
 
 /* Takes @rate, of a flow of @weight, from the links at all of its places. What that takes from a link
  * that is full, and from that of no link, does not matter. */
-static inline void take(Open *links, const MoePlace *places, guint32 n, double rate, double weight)
+static inline void take(Open *links, guint64 *bits, const MoePlace *places, guint32 n, double rate,
+                        double weight)
 {
     for (guint32 k = 0; k < n; k++) {
         Open *open = &links[places[k].link];
         open->capacity -= rate;
         open->weight -= weight;
         open->n--;
-        moe_flows_set(open->flows, places[k].at, FALSE);
+        moe_flows_set(bits + open->at, places[k].at, FALSE);
     }
 }
 
-/* The same for flows @bits of @entries. */
-static void take_all(const MoeFlows *flows, Open *links, guint32 full, const guint64 *entries,
-                     guint64 bits, double level)
+/* The same for flows @which of @entries, of whose other places @inside stand there; or, if @apart and
+ * an entry says so, in the flow. */
+static inline void take_all(MoeSharing *s, guint32 full, const guint64 *entries, guint64 which,
+                            guint32 inside, gboolean apart)
 {
-    guint32 inside = flows->inside;
-    for (; bits != 0; bits &= bits - 1) {
-        const MoeListed *entry = moe_listed(entries, 1 + inside, first_of(0, bits));
-        const MoeFlow *flow = moe_flow(flows, entry->flow);
+    double level = s->links[full].level;
+    Open *links = s->open;
+    guint64 *bits = s->bits;
+    for (; which != 0; which &= which - 1) {
+        const MoeListed *entry = moe_listed(entries, 1 + inside, first_of(0, which));
         double weight = (double)entry->weight, rate = level * weight;
-        if (entry->others[0].link == full)
-            take(links, flow->places, flow->n, rate, weight);
-        else if (inside == 1) /* most are of two links */
-            take(links, entry->others, 1, rate, weight);
+        const MoeFlow *flow = moe_flow(&s->flows, entry->flow);
+        if (apart && entry->others[0].link == full)
+            take(links, bits, flow->places, flow->n, rate, weight);
         else
-            take(links, entry->others, inside, rate, weight);
+            take(links, bits, entry->others, inside, rate, weight);
     }
 }
 
-/* Link @full fixes flow @at of its list, which another has fixed until now. */
+/* Link @full fixes flow @at of its list, which another has fixed until now, or none. */
 static void take_over(MoeSharing *s, guint32 full, guint32 at)
 {
     MoeList *list = &s->flows.lists[full];
     const MoeListed *entry = moe_flows_listed(&s->flows, full, at);
-    MoeFlow *flow = moe_flow(&s->flows, entry->flow);
-    guint32 n, by = flow->by;
+    guint32 n;
+    double left = list->marks[at];
     const MoePlace *places = moe_flows_others(&s->flows, full, entry, &n);
-    for (guint32 k = 0; k < n; k++)
-        if (places[k].link == by)
-            moe_flows_set(s->flows.lists[by].own, places[k].at, FALSE);
-    flow->mark = list->marks[at] = s->links[full].work + fmax(0, flow->mark - s->links[by].work);
-    flow->by = full & MOE_FLOW_GONE;
-    list->least[at / MOE_FLOW_WORD] = MIN(list->least[at / MOE_FLOW_WORD], flow->mark);
+    for (guint32 k = 0; k < n; k++) {
+        MoeList *other = &s->flows.lists[places[k].link];
+        if (!moe_flows_has(other->own, places[k].at))
+            continue;
+        moe_flows_set(other->own, places[k].at, FALSE);
+        left = MAX(0, other->marks[places[k].at] - s->links[places[k].link].work);
+    }
+    list->marks[at] = s->links[full].work + left;
+    list->least[at / MOE_FLOW_WORD] = MIN(list->least[at / MOE_FLOW_WORD], list->marks[at]);
 }
 
-static void prefetch(const MoeFlows *flows, const guint64 *entries, guint32 size, guint64 bits)
+static void prefetch_flows(const MoeFlows *flows, const guint64 *entries, guint64 which)
 {
-    for (; bits != 0; bits &= bits - 1)
-        __builtin_prefetch(moe_flow(flows, moe_listed(entries, size, first_of(0, bits))->flow));
+    for (; which != 0; which &= which - 1) {
+        const MoeListed *entry = moe_listed(entries, 1 + flows->inside, first_of(0, which));
+        __builtin_prefetch(moe_flow(flows, entry->flow));
+    }
+}
+
+/* The list that is probably next. */
+static void prefetch_list(const MoeList *list)
+{
+    for (guint32 line = 0; line < LINES; line++)
+        __builtin_prefetch(list->entries + line * LINE);
+    __builtin_prefetch(list->own);
+    __builtin_prefetch(list->least);
+    __builtin_prefetch(list->marks);
 }
 
 /* Finds those of a word of a link's list that may end in the window. */
@@ -184,36 +203,45 @@ static void find_ends(MoeSharing *s, guint32 l, guint32 word, guint64 flows, dou
     double ending = link->work + link->level * (s->until - now);
     if (list->least[word] > ending)
         return;
-    list->least[word] = INFINITY;
+    const double *marks = list->marks + word * MOE_FLOW_WORD;
+    double least = INFINITY;
     for (; flows != 0; flows &= flows - 1) {
-        guint32 at = first_of(word, flows);
-        double mark = list->marks[at];
-        list->least[word] = MIN(list->least[word], mark);
+        double mark = marks[first_of(0, flows)];
+        least = MIN(least, mark);
         if (mark > ending)
             continue;
-        double finish = now + fmax(0, mark - link->work) / link->level;
+        double finish = now + MAX(0, mark - link->work) / link->level;
         if (finish < s->earliest) {
             s->earliest = finish;
             s->until = finish + s->longest + equal_s + equal_share * (finish - begin);
             ending = link->work + link->level * (s->until - now);
         }
-        moe_ends_add(&s->found, finish, moe_flows_listed(&s->flows, l, at)->flow);
+        guint32 flow = moe_flows_listed(&s->flows, l, first_of(word, flows))->flow;
+        moe_ends_add(&s->found, (MoeEnd){finish, flow, l});
     }
+    list->least[word] = least;
 }
 
 /* Fixes all flows of a link that is full; how many it has fixed. */
 static guint32 freeze(MoeSharing *s, guint32 full, double now, double begin)
 {
     MoeList *list = &s->flows.lists[full];
-    double level = s->links[full].level;
-    guint32 size = 1 + s->flows.inside, fixed = s->open[full].n;
+    guint32 inside = s->flows.inside, fixed = s->open[full].n;
     for (guint32 w = 0; w < moe_flows_words(list->n); w++) {
-        const guint64 *entries = list->entries + (gsize)w * MOE_FLOW_WORD * size;
-        guint64 open = list->open[w], others = open & ~list->own[w];
-        prefetch(&s->flows, entries, size, list->apart ? open : others);
-        take_all(&s->flows, s->open, full, entries, open, level);
-        for (guint64 rest = others; rest != 0; rest &= rest - 1)
-            take_over(s, full, first_of(w, rest));
+        const guint64 *entries = list->entries + (gsize)w * MOE_FLOW_WORD * (1 + inside);
+        guint64 open = s->bits[s->open[full].at + w];
+        if (open == 0)
+            continue;
+        if (list->apart) {
+            prefetch_flows(&s->flows, entries, open);
+            take_all(s, full, entries, open, inside, TRUE);
+        } else if (inside == 1) { /* most flows are of two links */
+            take_all(s, full, entries, open, 1, FALSE);
+        } else {
+            take_all(s, full, entries, open, inside, FALSE);
+        }
+        for (guint64 others = open & ~list->own[w]; others != 0; others &= others - 1)
+            take_over(s, full, first_of(w, others));
         list->own[w] |= open;
         find_ends(s, full, w, open, now, begin);
     }
@@ -226,16 +254,22 @@ static void fill(MoeSharing *s, guint32 root, double now)
     double begin = s->groups[root].begin;
     MoeHeap *heap = &s->heap;
     heap->n = 0;
-    guint32 l = root;
+    if (s->size_bits <= s->flows.n_words) {
+        s->size_bits = s->flows.n_words + 1;
+        s->bits = g_renew(guint64, s->bits, s->size_bits);
+    }
+    guint32 l = root, n_bits = 1;
     do {
         Link *link = &s->links[l];
         link->work += link->level * (now - link->since + link->credit);
         link->since = now;
         link->level = link->unused = link->credit = 0;
         const MoeList *list = &s->flows.lists[l];
-        s->open[l] = (Open){link->capacity, link->weight, list->open, list->live};
+        s->open[l] = (Open){link->capacity, link->weight, list->live, n_bits};
         if (list->live > 0) {
-            memcpy(list->open, list->alive, moe_flows_words(list->n) * sizeof(guint64));
+            guint32 words = moe_flows_words(list->n);
+            memcpy(s->bits + n_bits, list->alive, words * sizeof(guint64));
+            n_bits += words;
             moe_heap_push(heap, link->capacity / link->weight, l, 0);
         }
         l = s->groups[l].next;
@@ -256,6 +290,8 @@ static void fill(MoeSharing *s, guint32 root, double now)
                 continue;
         }
         moe_heap_pop(heap);
+        if (heap->n > 0)
+            prefetch_list(&s->flows.lists[heap->items[0].id]);
         level = s->links[first].level = share;
         s->links[first].given = share * open->weight;
         left -= freeze(s, first, now, begin);
@@ -270,11 +306,12 @@ static guint fall_together(MoeSharing *s, double begin)
     double first = ends[0].finish;
     guint n = 0;
     for (; n < s->found.n; n++) {
+        __builtin_prefetch(moe_flow(&s->flows, ends[MIN(n + AHEAD, s->found.n - 1)].flow));
         const MoeFlow *flow = moe_flow(&s->flows, ends[n].flow);
         double passed = ends[n].finish - first, age = ends[n].finish - begin, share = 0;
         for (guint32 k = 0; k < flow->n; k++) {
             guint32 l = flow->places[k].link;
-            s->open[l].capacity += rate_of(s, flow);
+            s->open[l].capacity += rate_of(s, flow, ends[n].by);
             share = MAX(share, s->open[l].capacity / s->links[l].capacity);
         }
         if (passed * share > s->quantum * age + equal_s + equal_share * age)
@@ -306,40 +343,67 @@ static void solve(MoeSharing *s, guint32 root, double now)
     } while (link != root);
     guint n = fall_together(s, group->begin);
     for (guint i = 0; i < n; i++)
-        moe_ends_add(&group->ends, s->found.items[i].finish, s->found.items[i].flow);
+        moe_ends_add(&group->ends, s->found.items[i]);
     moe_heap_push(&s->events, s->earliest, root, ++group->version);
 }
 
 /* --- ends ------------------------------------------------------------------------------------ */
 
-/* Finds out which links are still connected; solves what is. */
+/* Unites the links of a flow, of @n_sets sets; how many sets there are then. */
+static guint unite_links(MoeSharing *s, const MoeFlow *flow, guint n_sets)
+{
+    guint32 root = moe_group_of(s->groups, flow->places[0].link);
+    for (guint32 k = 1; k < flow->n; k++) {
+        guint32 other = moe_group_of(s->groups, flow->places[k].link);
+        n_sets -= root != other;
+        root = moe_groups_unite(s->groups, root, other);
+    }
+    return n_sets;
+}
+
+/* The same for those flows of a link that begin there, which it counts, or for its first one. */
+static guint unite_flows(MoeSharing *s, guint32 link, gboolean first, guint n_sets)
+{
+    const MoeList *list = &s->flows.lists[link];
+    for (guint32 w = 0; w < moe_flows_words(list->n); w++)
+        for (guint64 alive = list->alive[w]; alive != 0 && n_sets > 1; alive &= alive - 1) {
+            const MoeListed *entry = moe_flows_listed(&s->flows, link, first_of(w, alive));
+            const MoeFlow *flow = moe_flow(&s->flows, entry->flow);
+            if (first)
+                return unite_links(s, flow, n_sets);
+            if (flow->places[0].link != link)
+                continue;
+            n_sets = unite_links(s, flow, n_sets);
+            s->groups[moe_group_of(s->groups, link)].n_flows++;
+        }
+    return n_sets;
+}
+
+/* Finds out which links are still connected; solves what is. Most often all are, and the first flows
+ * of all links show it. */
 static void split(MoeSharing *s, guint32 root, double now)
 {
-    double begin = s->groups[root].begin;
-    g_autoptr(GArray) members = g_array_new(FALSE, FALSE, sizeof(guint32));
+    const MoeGroup before = s->groups[root];
+    g_autoptr(GArray) members = g_array_new(FALSE, FALSE, sizeof(guint32)); /* that carry flows */
     guint32 l = root;
     do {
-        g_array_append_val(members, l);
+        if (s->flows.lists[l].live > 0)
+            g_array_append_val(members, l);
         l = s->groups[l].next;
     } while (l != root);
     moe_groups_scatter(s->groups, root);
-    for (guint m = 0; m < members->len; m++) {
-        guint32 from = g_array_index(members, guint32, m);
-        const MoeList *list = &s->flows.lists[from];
-        for (guint32 i = 0; i < list->n; i++) {
-            const MoeFlow *flow = moe_flow(&s->flows, moe_flows_listed(&s->flows, from, i)->flow);
-            if (!moe_flows_has(list->alive, i) || flow->places[0].link != from)
-                continue;
-            guint32 at = moe_group_of(s->groups, from);
-            if (s->groups[at].n_flows++ == 0)
-                s->groups[at].begin = begin;
-            for (guint32 k = 1; k < flow->n; k++)
-                moe_groups_unite(s->groups, from, flow->places[k].link);
-        }
-    }
+    guint n_sets = members->len;
+    for (guint m = 0; m < members->len; m++)
+        s->groups[g_array_index(members, guint32, m)].begin = before.begin;
+    for (int pass = 0; pass < 2; pass++)
+        for (guint m = 0; m < members->len; m++)
+            n_sets = unite_flows(s, g_array_index(members, guint32, m), pass == 0, n_sets);
+    if (n_sets == 1)
+        s->groups[moe_group_of(s->groups, g_array_index(members, guint32, 0))].n_flows =
+            before.n_flows;
     for (guint m = 0; m < members->len; m++) {
         guint32 at = g_array_index(members, guint32, m);
-        if (s->groups[at].parent == at && s->groups[at].n_flows > 0)
+        if (s->groups[at].parent == at)
             solve(s, at, now);
     }
 }
@@ -369,7 +433,7 @@ static void tell(MoeSharing *s, guint32 root, double now)
     for (guint i = 0; i < group->ends.n; i++) {
         const MoeEnd *end = &group->ends.items[i];
         MoeFlow *flow = moe_flow(&s->flows, end->flow);
-        double rate = rate_of(s, flow);
+        double rate = rate_of(s, flow, end->by);
         rates += rate;
         moment += rate * (end->finish - now);
         if (flow->tag != MOE_FLOW_TOLD)
@@ -404,8 +468,8 @@ void moe_sharing_add(MoeSharing *s, double now, const guint32 *links, guint n_li
     if (s->flows.n == s->flows.n_gone)
         s->begin = now;
     if (s->flows.n_pool == s->flows.placed) {
-        double delay = fmin(s->longest / 2, s->quantum * (now - s->begin));
-        s->start_at = fmax(now, s->started + delay);
+        double delay = MIN(s->longest / 2, s->quantum * (now - s->begin));
+        s->start_at = MAX(now, s->started + delay);
     }
     moe_flows_add(&s->flows, links, n_links, (float)weight, bytes / (double)(float)weight, tag);
 }
@@ -498,7 +562,7 @@ double moe_sharing_rate(const MoeSharing *s, guint32 tag)
     for (guint32 id = 0; id < flows->placed; id = moe_flow_next(flows, id)) {
         const MoeFlow *flow = moe_flow(flows, id);
         if (flow->by != MOE_FLOW_GONE && flow->tag == tag)
-            return rate_of(s, flow);
+            return rate_of(s, flow, moe_flows_owner(flows, flow));
     }
     return 0;
 }

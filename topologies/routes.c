@@ -19,9 +19,9 @@ typedef struct {
 
 struct MoeRoutes {
     gint64 n_gpus;
-    Entry *entries[MOE_FABRIC_COUNT]; /* [n_gpus, n_gpus]; NULL: none yet, or never any */
-    GArray *links;                    /* guint32 */
-    GArray *paths;                    /* Path */
+    Entry **entries[MOE_FABRIC_COUNT]; /* [n_gpus][n_gpus]; NULL, row or all: none yet, or never */
+    GArray *links;                     /* guint32 */
+    GArray *paths;                     /* Path */
 };
 
 MoeRoutes *moe_routes_new(gint64 n_gpus)
@@ -37,8 +37,11 @@ void moe_routes_free(MoeRoutes *routes)
 {
     if (routes == NULL)
         return;
-    for (int f = 0; f < MOE_FABRIC_COUNT; f++)
+    for (int f = 0; f < MOE_FABRIC_COUNT; f++) {
+        for (gint64 from = 0; from < routes->n_gpus && routes->entries[f] != NULL; from++)
+            g_free(routes->entries[f][from]);
         g_free(routes->entries[f]);
+    }
     g_array_unref(routes->links);
     g_array_unref(routes->paths);
     g_free(routes);
@@ -68,22 +71,31 @@ static void look_up(MoeRoutes *routes, const MoeTopology *topology, MoeFabric fa
     for (int i = 0; i < n; i++) {
         const MoeLink *link = moe_topology_link(topology, links[i]);
         path.latency += link->latency;
-        path.bandwidth = fmin(path.bandwidth, link->bandwidth);
+        path.bandwidth = MIN(path.bandwidth, link->bandwidth);
     }
     *entry = (Entry){routes->links->len, number_path(routes, &path) & MOST_PATHS, (guint8)n};
     g_array_append_vals(routes->links, links, (guint)n);
 }
 
+/* Where a pair's is kept. */
+static Entry *entry_of(MoeRoutes *routes, MoeFabric fabric, gint64 from, gint64 to)
+{
+    gint64 n = routes->n_gpus;
+    if (routes->entries[fabric] == NULL)
+        routes->entries[fabric] = g_new0(Entry *, n);
+    Entry **row = &routes->entries[fabric][from];
+    if (*row == NULL)
+        *row = g_new0(Entry, n);
+    return *row + to;
+}
+
 MoeRoute moe_routes_get(MoeRoutes *routes, const MoeTopology *topology, MoeFabric fabric,
                         gint64 from, gint64 to)
 {
-    gint64 n = routes->n_gpus;
-    gboolean keeps = n <= MOST_GPUS;
-    if (keeps && routes->entries[fabric] == NULL)
-        routes->entries[fabric] = g_new0(Entry, n * n);
+    gboolean keeps = routes->n_gpus <= MOST_GPUS;
     if (!keeps)
         g_array_set_size(routes->links, 0);
-    Entry once = {0}, *entry = keeps ? &routes->entries[fabric][from * n + to] : &once;
+    Entry once = {0}, *entry = keeps ? entry_of(routes, fabric, from, to) : &once;
     if (entry->path == 0)
         look_up(routes, topology, fabric, from, to, entry);
     const Path *path = &g_array_index(routes->paths, Path, entry->path - 1);
