@@ -67,12 +67,18 @@ gboolean moe_collective_does(const char *operation, const char *algorithm, GErro
 
 /* --- the schedule ----------------------------------------------------------------------------- */
 
+/* What moves from one rank to another in a round. */
+typedef struct {
+    guint32 from, to;
+    gint64 bytes;
+} Sum;
+
 struct MoeSchedule {
     const MoeCollective *job;
     MoePrograms *programs;
     MoeRanks ranks;
     guint32 n_chunks, round;
-    GArray *moves;  /* MoeMove: of the round that is being filled */
+    GArray *sums;   /* Sum: of the round that is being filled; of one pair perhaps several */
     GError **error; /* set when a message has no route */
 };
 
@@ -128,29 +134,38 @@ guint32 moe_schedule_pieces(const MoeCollective *job, gint64 bytes)
     return (guint32)CLAMP((bytes - 1) / job->chunk + 1, 1, most);
 }
 
-void moe_schedule_move(MoeSchedule *schedule, gint64 from, gint64 to, guint32 first, guint32 count,
-                       gboolean reduce)
-{
-    MoeMove move = {schedule->round, (guint32)from, (guint32)to, first, count, reduce};
-    g_assert(count >= 1 && first + count <= schedule->n_chunks);
-    if (from != to)
-        g_array_append_val(schedule->moves, move);
-}
-
-static int compare_moves(gconstpointer a, gconstpointer b)
-{
-    const MoeMove *x = a, *y = b;
-    if (x->from != y->from)
-        return x->from < y->from ? -1 : 1;
-    if (x->to != y->to)
-        return x->to < y->to ? -1 : 1;
-    return x->first < y->first ? -1 : x->first > y->first;
-}
-
 /* The first byte of a chunk. */
 static gint64 border(const MoeSchedule *schedule, guint32 chunk)
 {
     return (gint64)((__int128)schedule->job->bytes * chunk / schedule->n_chunks);
+}
+
+/* Algorithms that move many chunks between two ranks name them one after the other: these are added
+ * up at once, or a round would take memory with the square of the ranks. */
+void moe_schedule_move(MoeSchedule *schedule, gint64 from, gint64 to, guint32 first, guint32 count,
+                       gboolean reduce)
+{
+    MoeMove move = {schedule->round, (guint32)from, (guint32)to, first, count, reduce};
+    GArray *sums = schedule->sums;
+    g_assert(count >= 1 && first + count <= schedule->n_chunks);
+    if (from == to)
+        return;
+    if (schedule->job->moves != NULL)
+        g_array_append_val(schedule->job->moves, move);
+    Sum sum = {move.from, move.to, border(schedule, first + count) - border(schedule, first)};
+    Sum *last = sums->len > 0 ? &g_array_index(sums, Sum, sums->len - 1) : NULL;
+    if (last != NULL && last->from == sum.from && last->to == sum.to)
+        last->bytes += sum.bytes;
+    else
+        g_array_append_val(sums, sum);
+}
+
+static int compare_sums(gconstpointer a, gconstpointer b)
+{
+    const Sum *x = a, *y = b;
+    if (x->from != y->from)
+        return x->from < y->from ? -1 : 1;
+    return x->to < y->to ? -1 : x->to > y->to;
 }
 
 /* A message of the round, and what it costs its sender. */
@@ -182,24 +197,22 @@ static void begin_round(MoeSchedule *schedule)
 
 static void end_round(MoeSchedule *schedule)
 {
-    if (schedule->job->moves != NULL)
-        g_array_append_vals(schedule->job->moves, schedule->moves->data, schedule->moves->len);
-    g_array_set_size(schedule->moves, 0);
+    g_array_set_size(schedule->sums, 0);
     schedule->round++;
 }
 
 void moe_schedule_round(MoeSchedule *schedule)
 {
-    GArray *moves = schedule->moves;
+    GArray *sums = schedule->sums;
     begin_round(schedule);
-    g_array_sort(moves, compare_moves);
+    g_array_sort(sums, compare_sums);
     gint64 bytes = 0;
-    for (guint i = 0; i < moves->len; i++) {
-        const MoeMove *m = &g_array_index(moves, MoeMove, i), *next = m + 1;
-        bytes += border(schedule, m->first + m->count) - border(schedule, m->first);
-        if (i + 1 < moves->len && next->from == m->from && next->to == m->to)
+    for (guint i = 0; i < sums->len; i++) {
+        const Sum *sum = &g_array_index(sums, Sum, i), *next = sum + 1;
+        bytes += sum->bytes;
+        if (i + 1 < sums->len && next->from == sum->from && next->to == sum->to)
             continue;
-        send(schedule, m->from, m->to, bytes);
+        send(schedule, sum->from, sum->to, bytes);
         bytes = 0;
     }
     end_round(schedule);
@@ -287,14 +300,14 @@ gboolean moe_collective_lower(const MoeCollective *job, MoePrograms *programs, G
         .job = job,
         .programs = programs,
         .n_chunks = 1,
-        .moves = g_array_new(FALSE, FALSE, sizeof(MoeMove)),
+        .sums = g_array_new(FALSE, FALSE, sizeof(Sum)),
         .error = &route_error,
     };
     find_ranks(job->topology, programs->n_ranks, &schedule.ranks);
     gboolean good = plan(job, &schedule, error);
     g_free(schedule.ranks.first);
     g_free(schedule.ranks.ports);
-    g_array_unref(schedule.moves);
+    g_array_unref(schedule.sums);
     if (route_error != NULL)
         g_propagate_error(error, g_steal_pointer(&route_error));
     return good && (error == NULL || *error == NULL);

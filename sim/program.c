@@ -100,3 +100,11 @@ gint64 moe_programs_count(const MoePrograms *programs)
         n += programs->ranks[r].ops->len;
     return n;
 }
+
+gint64 moe_programs_messages(const MoePrograms *programs)
+{
+    gint64 n = 0;
+    for (gint64 r = 0; r < programs->n_ranks; r++)
+        n += programs->ranks[r].sends->len;
+    return n;
+}

@@ -80,7 +80,8 @@ void moe_programs_last(MoePrograms *programs, double seconds);
 void moe_programs_send(MoePrograms *programs, gint64 from, gint64 to, MoeFabric fabric,
                        gint64 bytes);
 
-/* Operations of all ranks together. */
+/* Operations of all ranks together; messages. */
 gint64 moe_programs_count(const MoePrograms *programs);
+gint64 moe_programs_messages(const MoePrograms *programs);
 
 #endif

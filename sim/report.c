@@ -220,9 +220,7 @@ static void add_collective(const MoeRun *run, GString *text)
     g_autofree char *name = moe_text_printable(s->file.name, FALSE);
     g_autofree char *gpus = list_gpus(s);
     const char *protocol = run->lowered->protocol;
-    gint64 messages = 0;
-    for (gint64 r = 0; r < s->n_ranks; r++)
-        messages += run->lowered->programs->ranks[r].sends->len;
+    gint64 messages = moe_programs_messages(run->lowered->programs);
     moe_units_format(bytes, MOE_UNIT_BYTES, size);
     g_string_append_printf(text, "%s: %s of %s by %s%s%s, %" G_GINT64_FORMAT " GPUs on %s (%s)\n\n",
                            name, moe_operation_names()[operation], size, run->lowered->algorithm,

@@ -113,6 +113,22 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
     return (char **)g_ptr_array_free(list, FALSE);
 }
 
+char *moe_run_effort(gint64 messages)
+{
+    static const gint64 few = 1 << 22;
+    /* Measured for 1 to 17 million; the more GPUs, the more each takes. */
+    static const double seconds = 5e-6, bytes = 150;
+    char count[MOE_UNITS_TEXT], memory[MOE_UNITS_TEXT];
+    double minutes = ceil((double)messages * seconds / 60);
+    return messages <= few
+               ? NULL
+               : g_strdup_printf(
+                     "%s messages to simulate: about %.0f minute%s and %s of memory; "
+                     "fewer GPUs, blocks or rounds take less",
+                     moe_units_format_count(messages, count), minutes, minutes > 1 ? "s" : "",
+                     moe_units_format((double)messages * bytes, MOE_UNIT_BYTES, memory));
+}
+
 static gboolean simulate(const MoeScenario *s, gboolean balanced, MoeProgress *progress,
                          MoeLowered **lowered_out, MoeResult **result_out, GError **error)
 {
@@ -120,6 +136,9 @@ static gboolean simulate(const MoeScenario *s, gboolean balanced, MoeProgress *p
     if (*lowered_out == NULL)
         return FALSE;
     const MoePrograms *programs = (*lowered_out)->programs;
+    g_autofree char *effort = moe_run_effort(moe_programs_messages(programs));
+    if (effort != NULL && !balanced)
+        moe_progress_note(progress, effort);
     g_autoptr(MoeTimes) times =
         moe_engine_run(s->topology, programs, &s->file.network, progress, error);
     if (times == NULL)

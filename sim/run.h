@@ -18,11 +18,15 @@ typedef struct {
 } MoeRun;
 
 /* Lowers and simulates @scenario, and, unless it says control: none, the same tokens under balanced
- * routing. Free with moe_run_free(). Errors: as moe_lower() and moe_engine_run(); NULL then. */
+ * routing. What takes long is announced where @progress is. Free with moe_run_free(). Errors: as moe_lower() and moe_engine_run(); NULL then. */
 MoeRun *moe_run(const MoeScenario *scenario, MoeProgress *progress,
                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_run_free(MoeRun *run);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeRun, moe_run_free)
+
+/* What a user should know before so many messages are simulated: an estimate of time and memory, or
+ * NULL when they are few. Free with g_free(). */
+char *moe_run_effort(gint64 messages);
 
 /* How unevenly the ranks' experts are loaded in block @layer (-1: all blocks): the pairs of the
  * fullest rank over the mean of all ranks, each step with its own fullest rank, summed before

@@ -86,6 +86,12 @@ void moe_progress_skip(MoeProgress *progress, double done)
         progress->before = done;
 }
 
+void moe_progress_note(MoeProgress *progress, const char *line)
+{
+    if (progress != NULL)
+        fprintf(stderr, "%s%s\n", progress->shown ? "\r\033[K" : "", line);
+}
+
 void moe_progress_free(MoeProgress *progress)
 {
     if (progress == NULL)

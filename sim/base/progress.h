@@ -26,6 +26,9 @@ void moe_progress_again(MoeProgress *progress, const char *label);
 /* So much was done before, in no time. */
 void moe_progress_skip(MoeProgress *progress, double done);
 
+/* Prints @line, on a terminal or not, where the progress is. NULL is fine. */
+void moe_progress_note(MoeProgress *progress, const char *line);
+
 /* Erases the line and frees. NULL is fine. */
 void moe_progress_free(MoeProgress *progress);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeProgress, moe_progress_free)

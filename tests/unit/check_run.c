@@ -36,6 +36,25 @@ static MoeScenario *synthetic(const char *routing, const char *set_or_null)
     return load(path, set);
 }
 
+/* A direct all-to-all of 2,048 GPUs goes without words, one of 4,096 does not. */
+START_TEST(announces_what_takes_long)
+{
+    static const struct {
+        gint64 messages;
+        const char *words;
+    } rows[] = {
+        {2048 * 2047, NULL},
+        {4096 * 4095, "16,773,120 messages to simulate: about 2 minutes and 2.516 GB of memory"},
+        {5000000, "5,000,000 messages to simulate: about 1 minute and 750.0 MB of memory"},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *words = moe_run_effort(rows[i].messages);
+        ck_assert((words == NULL) == (rows[i].words == NULL));
+        ck_assert(words == NULL || g_str_has_prefix(words, rows[i].words));
+    }
+}
+END_TEST
+
 /* --- what a run says ------------------------------------------------------------------------- */
 
 START_TEST(phases_add_up)
@@ -390,6 +409,7 @@ Suite *moe_suite(void)
     Suite *suite = suite_create("run");
     TCase *tests = tcase_create("run");
     tcase_set_timeout(tests, 240);
+    tcase_add_test(tests, announces_what_takes_long);
     tcase_add_test(tests, phases_add_up);
     tcase_add_test(tests, balanced_routing_equals_its_control);
     tcase_add_test(tests, time_rises_with_imbalance);
