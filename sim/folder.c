@@ -6,14 +6,15 @@
 #include "sim/base/file.h"
 
 #include <errno.h>
+#include <float.h>
 #include <glib/gstdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char format[] = "moesim-run-1";
 
-/* One file of the folder: opened, filled by @fill, closed. */
-typedef void (*Fill)(const MoeRun *run, MoeWriter *writer);
+/* Fills one file of the folder; returns how many rows it has. */
+typedef gint64 (*Fill)(const MoeRun *run, MoeWriter *writer);
 
 static const MoeBlockLoad *find_load(const MoeLowered *lowered, int step, int layer)
 {
@@ -66,7 +67,7 @@ static void write_quantiles(const MoePhaseTime *p, gint64 n, double *scratch, Mo
                       moe_quantile(scratch, (gsize)n, 0.9), moe_quantile(scratch, (gsize)n, 0.99));
 }
 
-static void fill_layers(const MoeRun *run, MoeWriter *writer)
+static gint64 fill_layers(const MoeRun *run, MoeWriter *writer)
 {
     moe_writer_printf(writer, "step,layer,phase,start_s,end_s,seconds,rank_mean_s,rank_max_s,bytes,"
                               "max_over_mean,control_s,rank_p50_s,rank_p90_s,rank_p99_s,"
@@ -90,9 +91,10 @@ static void fill_layers(const MoeRun *run, MoeWriter *writer)
         moe_writer_printf(writer, ",%.12g", p->active);
         end_with_link(run, writer, p->link, p->link_seconds);
     }
+    return run->result->phases->len;
 }
 
-static void fill_phases(const MoeRun *run, MoeWriter *writer)
+static gint64 fill_phases(const MoeRun *run, MoeWriter *writer)
 {
     moe_writer_printf(writer, "phase,seconds,samples,mean_s,p50_s,p90_s,p99_s,worst_s,bytes,"
                               "messages,active_s,bound_s,bound_kind,busiest_link,busiest_link_s\n");
@@ -107,28 +109,34 @@ static void fill_phases(const MoeRun *run, MoeWriter *writer)
                           p->bound_kind != NULL ? p->bound_kind : "");
         end_with_link(run, writer, p->link, p->link_seconds);
     }
+    return summaries->len;
 }
 
-static void fill_pairs(const MoeRun *run, MoeWriter *writer)
+static gint64 fill_pairs(const MoeRun *run, MoeWriter *writer)
 {
     const MoeResult *result = run->result;
+    gint64 rows = 0;
     moe_writer_printf(writer, "phase,fabric,from,to,ranks,bytes,messages\n");
     for (int p = 0; p < MOE_PHASE_COUNT; p++)
         for (int f = 0; f < MOE_FABRIC_COUNT; f++) {
             const MoePair *pairs = result->pairs[p][f];
-            for (gint64 i = 0; i < result->n_groups * result->n_groups && pairs != NULL; i++)
-                if (pairs[i].messages > 0)
-                    moe_writer_printf(
-                        writer,
-                        "%s,%s,%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
-                        ",%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT "\n",
-                        moe_phase_name((MoePhase)p), moe_fabric_name((MoeFabric)f),
-                        i / result->n_groups * result->group, i % result->n_groups * result->group,
-                        result->group, pairs[i].bytes, pairs[i].messages);
+            for (gint64 i = 0; i < result->n_groups * result->n_groups && pairs != NULL; i++) {
+                if (pairs[i].messages == 0)
+                    continue;
+                moe_writer_printf(
+                    writer,
+                    "%s,%s,%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT
+                    ",%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT "\n",
+                    moe_phase_name((MoePhase)p), moe_fabric_name((MoeFabric)f),
+                    i / result->n_groups * result->group, i % result->n_groups * result->group,
+                    result->group, pairs[i].bytes, pairs[i].messages);
+                rows++;
+            }
         }
+    return rows;
 }
 
-static void fill_ranks(const MoeRun *run, MoeWriter *writer)
+static gint64 fill_ranks(const MoeRun *run, MoeWriter *writer)
 {
     moe_writer_printf(writer, "step,layer,phase,rank,start_s,end_s,tokens,pairs\n");
     for (guint i = 0; i < run->result->phases->len; i++) {
@@ -145,9 +153,10 @@ static void fill_ranks(const MoeRun *run, MoeWriter *writer)
                 moe_writer_printf(writer, ",\n");
         }
     }
+    return run->result->phases->len * run->result->n_ranks;
 }
 
-static void fill_links(const MoeRun *run, MoeWriter *writer)
+static gint64 fill_links(const MoeRun *run, MoeWriter *writer)
 {
     const MoeResult *result = run->result;
     const GArray *links = run->scenario->topology->links;
@@ -168,9 +177,10 @@ static void fill_links(const MoeRun *run, MoeWriter *writer)
                 moe_writer_printf(writer, ",%" G_GINT64_FORMAT, result->phase_link_bytes[p][l]);
         moe_writer_printf(writer, "\n");
     }
+    return links->len;
 }
 
-static void fill_experts(const MoeRun *run, MoeWriter *writer)
+static gint64 fill_experts(const MoeRun *run, MoeWriter *writer)
 {
     const MoeModelShape *shape = &run->scenario->model->shape;
     const MoePlacement *placement = run->lowered->placement;
@@ -190,9 +200,10 @@ static void fill_experts(const MoeRun *run, MoeWriter *writer)
                               "%" G_GINT64_FORMAT ",%" G_GINT64_FORMAT ",%u,%" G_GINT64_FORMAT "\n",
                               layer, e, placement->rank_of[e], pairs[e]);
     }
+    return moe_model_moe_layers(shape) * E;
 }
 
-static void fill_timeline(const MoeRun *run, MoeWriter *writer)
+static gint64 fill_timeline(const MoeRun *run, MoeWriter *writer)
 {
     const MoeTopology *topology = run->scenario->topology;
     moe_writer_printf(writer, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n");
@@ -226,7 +237,18 @@ static void fill_timeline(const MoeRun *run, MoeWriter *writer)
         }
     }
     moe_writer_printf(writer, "\n]}\n");
+    return 0;
 }
+
+enum { N_FILES = 7 };
+static const struct {
+    const char *name;
+    Fill fill;
+} files[N_FILES] = {
+    {"layers.csv", fill_layers},      {"phases.csv", fill_phases}, {"ranks.csv", fill_ranks},
+    {"pairs.csv", fill_pairs},        {"links.csv", fill_links},   {"experts.csv", fill_experts},
+    {"timeline.json", fill_timeline},
+};
 
 /* --- run.json -------------------------------------------------------------------------------- */
 
@@ -381,7 +403,18 @@ static void add_totals(const MoeResult *result, const MoeLowered *lowered, JsonB
     json_builder_end_object(b);
 }
 
-static gboolean write_json(const MoeRun *run, MoeWriter *writer, GError **error)
+/* Readers can tell whether a table is whole. */
+static void add_rows(const gint64 rows[N_FILES], JsonBuilder *b)
+{
+    begin(b, "rows");
+    for (size_t i = 0; i < N_FILES; i++)
+        if (rows[i] >= 0 && g_str_has_suffix(files[i].name, ".csv"))
+            add_int(b, files[i].name, rows[i]);
+    json_builder_end_object(b);
+}
+
+static gboolean write_json(const MoeRun *run, const gint64 rows[N_FILES], MoeWriter *writer,
+                           GError **error)
 {
     g_autoptr(JsonBuilder) b = json_builder_new();
     json_builder_begin_object(b);
@@ -398,6 +431,7 @@ static gboolean write_json(const MoeRun *run, MoeWriter *writer, GError **error)
     add_totals(run->result, run->lowered, b, "result");
     if (run->control != NULL)
         add_totals(run->control, run->control_lowered, b, "control");
+    add_rows(rows, b);
     json_builder_end_object(b);
     g_autoptr(JsonNode) root = json_builder_get_root(b);
     g_autofree char *text = moe_json_print(root);
@@ -406,15 +440,6 @@ static gboolean write_json(const MoeRun *run, MoeWriter *writer, GError **error)
 }
 
 /* --- the folder ------------------------------------------------------------------------------ */
-
-static const struct {
-    const char *name;
-    Fill fill;
-} files[] = {
-    {"layers.csv", fill_layers},      {"phases.csv", fill_phases}, {"ranks.csv", fill_ranks},
-    {"pairs.csv", fill_pairs},        {"links.csv", fill_links},   {"experts.csv", fill_experts},
-    {"timeline.json", fill_timeline},
-};
 
 static gboolean has_file(const MoeRun *run, size_t file)
 {
@@ -436,23 +461,26 @@ static gboolean write_files(const MoeRun *run, const char *path, gboolean force,
                             GError **error)
 {
     MoeWriter *writer;
-    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+    gint64 rows[N_FILES];
+    for (size_t i = 0; i < N_FILES; i++) {
+        rows[i] = -1;
         if (!has_file(run, i))
             continue;
         if ((writer = add_writer(writers, path, files[i].name, force, error)) == NULL)
             return FALSE;
-        files[i].fill(run, writer);
+        rows[i] = files[i].fill(run, writer);
         if (!moe_writer_finish(writer, error))
             return FALSE;
     }
     writer = add_writer(writers, path, "run.json", force, error);
-    return writer != NULL && write_json(run, writer, error) && moe_writer_finish(writer, error);
+    return writer != NULL && write_json(run, rows, writer, error) &&
+           moe_writer_finish(writer, error);
 }
 
 /* Files of an earlier run that this one has not. */
 static gboolean remove_others(const MoeRun *run, const char *path, GError **error)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+    for (size_t i = 0; i < N_FILES; i++) {
         g_autofree char *file = g_build_filename(path, files[i].name, NULL);
         if (!has_file(run, i) && g_unlink(file) != 0 && errno != ENOENT)
             return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be removed: %s", file,
@@ -472,6 +500,22 @@ gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force, G
     while (writers->len > 0)
         if (!moe_writer_close(g_ptr_array_steal_index(writers, 0), error))
             return FALSE;
+    return TRUE;
+}
+
+gboolean moe_folder_seconds(JsonObject *root, const char *part, const char *file,
+                            double *seconds_out, GError **error)
+{
+    JsonObject *totals = moe_json_get_object(root, part, file, error);
+    double seconds;
+    if (totals == NULL ||
+        !moe_json_get_double(totals, "seconds", -DBL_MAX, DBL_MAX, file, &seconds, error))
+        return FALSE;
+    if (seconds <= 0 || seconds > MOE_FOLDER_LONGEST)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: %s: seconds is %.6g, and no run takes that; run the scenario again",
+                        file, part, seconds);
+    *seconds_out = seconds;
     return TRUE;
 }
 

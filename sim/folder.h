@@ -3,7 +3,7 @@
  * Layer: sim. Files, all times in seconds and sizes in bytes:
  *
  * - run.json: resolved scenario, digests of the inputs, engine and settings, assumptions, what the
- *   network leaves out, totals
+ *   network leaves out, totals, how many rows each CSV file has
  * - layers.csv: step, layer, phase, start_s, end_s, seconds, rank_mean_s, rank_max_s, bytes,
  *   max_over_mean (of the pairs per rank; experts only), control_s (seconds of the same phase under
  *   balanced routing), rank_p50_s, rank_p90_s, rank_p99_s (of the ranks), active_s (from the
@@ -36,6 +36,14 @@
  * vanished). */
 gboolean moe_folder_write(const MoeRun *run, const char *path, gboolean force,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The longest time of a run or a part of it that is believed, s. */
+#define MOE_FOLDER_LONGEST 1e12
+
+/* The time of the run (@part "result") or of its balanced control ("control") in @root, the run.json
+ * called @file, s. Errors: MOE_ERROR_INPUT (also for what no run can take). */
+gboolean moe_folder_seconds(JsonObject *root, const char *part, const char *file,
+                            double *seconds_out, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The run.json of the run in the folder @path; its format is known, the rest is not looked at. Free
  * with moe_json_free(). Errors: MOE_ERROR_INPUT; NULL then. */

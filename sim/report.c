@@ -222,10 +222,10 @@ static void add_collective(const MoeRun *run, GString *text)
     const char *protocol = run->lowered->protocol;
     gint64 messages = moe_programs_messages(run->lowered->programs);
     moe_units_format(bytes, MOE_UNIT_BYTES, size);
-    g_string_append_printf(text, "%s: %s of %s by %s%s%s, %" G_GINT64_FORMAT " GPUs on %s (%s)\n\n",
+    g_string_append_printf(text, "%s: %s of %s by %s%s%s, %" G_GINT64_FORMAT " GPU%s on %s (%s)\n\n",
                            name, moe_operation_names()[operation], size, run->lowered->algorithm,
                            protocol != NULL ? " " : "", protocol != NULL ? protocol : "",
-                           s->n_ranks, s->topology->file.name, gpus);
+                           s->n_ranks, s->n_ranks == 1 ? "" : "s", s->topology->file.name, gpus);
     moe_units_format(seconds, MOE_UNIT_TIME, time);
     moe_units_format(seconds > 0 ? bytes / seconds : 0, MOE_UNIT_RATE, rate);
     moe_units_format(seconds > 0 ? bytes / seconds * moe_operation_bus_factor(operation, s->n_ranks)

@@ -41,6 +41,8 @@ static const struct {
      NULL},
 };
 
+enum { STEP_SECONDS = 3, TIMELINE_LAYER = 1 }; /* which column it is */
+
 /* Columns that are numbers, and what a run can have there; of GPUs, what topologies may have. */
 enum { MOST_GPUS = 1 << 16 };
 static const struct {
@@ -57,9 +59,9 @@ static const struct {
     {"ranks", TRUE, 1, MOST_GPUS},
     {"pairs", TRUE, 0, 1e18},
     {"bytes", TRUE, 0, 1e18},
-    {"seconds", FALSE, 0, 1e12},
-    {"start_s", FALSE, 0, 1e12},
-    {"end_s", FALSE, 0, 1e12},
+    {"seconds", FALSE, 0, MOE_FOLDER_LONGEST},
+    {"start_s", FALSE, 0, MOE_FOLDER_LONGEST},
+    {"end_s", FALSE, 0, MOE_FOLDER_LONGEST},
     {"bandwidth_bytes_s", FALSE, 0, 1e18},
     {"busy_share", FALSE, 0, 1},
 };
@@ -78,6 +80,8 @@ static const struct {
 typedef struct {
     const char *run, *output;
     int first_block, last_block; /* of the timeline; -1: not asked for */
+    gint64 rows[N_FIGURES];      /* that each table of the run has; -1: nobody knows */
+    double seconds;              /* of the run; 0: nobody knows */
     const char *name;            /* of the figure's file; NULL: the figure's own */
     int script;                  /* a file with data and script; -1: the figure's script */
 } Plot;
@@ -176,9 +180,9 @@ static gboolean draw(const MoeCli *cli, const Plot *plot, const char *figure, si
     return TRUE;
 }
 
-/* The largest value of each column, and how many rows there are. */
+/* The largest value and the sum of each column, and how many rows there are. */
 typedef struct {
-    double largest[8];
+    double largest[8], sum[8];
     guint rows;
 } Extent;
 
@@ -199,14 +203,31 @@ static gboolean read_number(const MoeCsv *csv, int c, const char *column, double
     return TRUE;
 }
 
+/* Phases and fabrics have names that the scripts know. */
+static gboolean check_name(const MoeCsv *csv, int c, const char *column, GError **error)
+{
+    const char *text = moe_csv_text(csv, c);
+    gboolean known = strcmp(column, "phase") != 0 && strcmp(column, "fabric") != 0;
+    for (int p = 0; p < MOE_PHASE_COUNT && *column == 'p'; p++)
+        known = known || strcmp(text, moe_phase_name((MoePhase)p)) == 0;
+    for (int f = 0; f < MOE_FABRIC_COUNT && *column == 'f'; f++)
+        known = known || strcmp(text, moe_fabric_name((MoeFabric)f)) == 0;
+    return known || moe_csv_fail(csv, error,
+                                 "%s: '%s' is none that a run has; run the scenario "
+                                 "again",
+                                 column, text);
+}
+
 static gboolean read_source(MoeCsv *csv, const char *const *columns, Extent *extent, GError **error)
 {
     g_autoptr(GError) inner = NULL;
     for (; moe_csv_next(csv, &inner); extent->rows++) {
         for (int c = 0; columns[c] != NULL; c++) {
             double value = 0;
-            if (!read_number(csv, c, columns[c], &value, error))
+            if (!read_number(csv, c, columns[c], &value, error) ||
+                !check_name(csv, c, columns[c], error))
                 return FALSE;
+            extent->sum[c] += value;
             extent->largest[c] = extent->rows == 0 ? value : MAX(extent->largest[c], value);
         }
     }
@@ -250,6 +271,17 @@ static gboolean check_source(const Plot *plot, int figure, GError **error)
     if (!moe_csv_is_whole(csv))
         return moe_fail(error, MOE_ERROR_INPUT, "%s: the file is cut short; run the scenario again",
                         path);
+    if (plot->rows[figure] >= 0 && extent.rows != plot->rows[figure])
+        return moe_csv_fail(csv, error,
+                            "%u rows end here, and run.json has %" G_GINT64_FORMAT
+                            "; run the scenario again",
+                            extent.rows, plot->rows[figure]);
+    if (figure == STEP && plot->seconds > 0 &&
+        fabs(extent.sum[STEP_SECONDS] - plot->seconds) > 1e-6 * plot->seconds)
+        return moe_fail(error, MOE_ERROR_INPUT,
+                        "%s: the seconds add up to %.6g, and run.json has %.6g; run the scenario "
+                        "again",
+                        path, extent.sum[STEP_SECONDS], plot->seconds);
     for (int c = 0; columns[c] != NULL && sources[figure].inner != NULL; c++)
         if (strcmp(columns[c], sources[figure].inner) == 0 &&
             fmod(extent.rows, extent.largest[c] + 1) != 0)
@@ -257,12 +289,14 @@ static gboolean check_source(const Plot *plot, int figure, GError **error)
                             "%s: rows are missing or too many, %u for %.0f values of %s; run the "
                             "scenario again",
                             path, extent.rows, extent.largest[c] + 1, columns[c]);
-    return figure != TIMELINE || check_blocks(plot, extent.largest[1], error);
+    return figure != TIMELINE || check_blocks(plot, extent.largest[TIMELINE_LAYER], error);
 }
 
 /* Whether there is anything to draw: a collective alone has no experts, one GPU sends nothing. */
 static gboolean has_source(const Plot *plot, int figure)
 {
+    if (plot->rows[figure] >= 0)
+        return plot->rows[figure] > 0;
     g_autofree char *path = g_build_filename(plot->run, sources[figure].csv, NULL);
     if (figure != TRAFFIC)
         return figure != LOAD || g_file_test(path, G_FILE_TEST_EXISTS);
@@ -322,10 +356,25 @@ static gboolean read_blocks(const char *text, Plot *plot, GError **error)
                     text);
 }
 
-static gboolean check_run(const char *path, GError **error)
+/* What run.json says of the tables, where it does. */
+static gboolean read_run(Plot *plot, GError **error)
 {
-    g_autoptr(MoeJson) json = moe_folder_load(path, error);
-    return json != NULL;
+    g_autofree char *path = g_build_filename(plot->run, "run.json", NULL);
+    g_autoptr(MoeJson) json = moe_folder_load(plot->run, error);
+    JsonObject *root = json != NULL ? moe_json_object(moe_json_root(json), path, error) : NULL;
+    if (root == NULL || (!moe_json_is_null(root, "result") &&
+                         !moe_folder_seconds(root, "result", path, &plot->seconds, error)))
+        return FALSE;
+    if (moe_json_is_null(root, "rows"))
+        return TRUE;
+    JsonObject *rows = moe_json_get_object(root, "rows", path, error);
+    for (int f = 0; f < N_FIGURES && rows != NULL; f++) {
+        plot->rows[f] = 0;
+        if (!moe_json_is_null(rows, sources[f].csv) &&
+            !moe_json_get_int(rows, sources[f].csv, 0, G_MAXINT64, path, &plot->rows[f], error))
+            return FALSE;
+    }
+    return rows != NULL;
 }
 
 /* The topology as two blocks of data and the script that draws them, in a file without a name, so
@@ -360,7 +409,12 @@ static gboolean draw_topology(const MoeCli *cli, const char *output, int nodes,
     g_autofree char *name = g_path_get_basename(cli->argv[0]);
     if (g_str_has_suffix(name, ".yaml"))
         name[strlen(name) - strlen(".yaml")] = '\0';
-    Plot plot = {".", output != NULL ? output : ".", -1, -1, name, write_topology(topology, error)};
+    Plot plot = {.run = ".",
+                 .output = output != NULL ? output : ".",
+                 .first_block = -1,
+                 .last_block = -1,
+                 .name = name,
+                 .script = write_topology(topology, error)};
     gboolean good = plot.script >= 0;
     for (size_t i = 0; i < G_N_ELEMENTS(formats) && good; i++)
         if (g_strv_contains(names, formats[i].format))
@@ -403,7 +457,12 @@ static gboolean run(MoeCli *cli, GError **error)
     if (blocks != NULL && figure != NULL && strcmp(figure, figures[TIMELINE]) != 0)
         return moe_fail(error, MOE_ERROR_USAGE, "--blocks goes with the timeline, not with '%s'",
                         figure);
-    Plot plot = {cli->argv[0], output != NULL ? output : cli->argv[0], -1, -1, NULL, -1};
+    Plot plot = {.run = cli->argv[0],
+                 .output = output != NULL ? output : cli->argv[0],
+                 .first_block = -1,
+                 .last_block = -1,
+                 .rows = {-1, -1, -1, -1, -1},
+                 .script = -1};
     gboolean topology = is_topology(cli->argv[0]);
     if (topology && (figure != NULL || blocks != NULL))
         return moe_fail(error, MOE_ERROR_USAGE, "--%s goes with a run, not with a topology",
@@ -417,8 +476,7 @@ static gboolean run(MoeCli *cli, GError **error)
     if (format != NULL && *format == '\0')
         return moe_fail(error, MOE_ERROR_USAGE, "--format: is empty; write for example pdf,svg");
     g_auto(GStrv) names = g_strsplit(format != NULL ? format : "pdf,svg,png", ",", -1);
-    if (!check_names((const char *const *)names, error) ||
-        (!topology && !check_run(cli->argv[0], error)) ||
+    if (!check_names((const char *const *)names, error) || (!topology && !read_run(&plot, error)) ||
         (output != NULL && !moe_folder_prepare(output, TRUE, error)))
         return FALSE;
     if (topology)

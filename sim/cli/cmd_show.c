@@ -15,7 +15,6 @@
 #include "workloads/analyze.h"
 #include "workloads/synth.h"
 
-#include <float.h>
 #include <string.h>
 
 /* One kind of thing that can be shown: how to add its lines. */
@@ -199,21 +198,13 @@ static gboolean show_scenario(const char *name, GString *text, GError **error)
     return TRUE;
 }
 
-/* A run takes some time; shares of it can be computed. */
-static gboolean get_seconds(JsonObject *object, const char *where, double *seconds_out,
-                            GError **error)
-{
-    return moe_json_get_double(object, "seconds", DBL_MIN, DBL_MAX, where, seconds_out, error);
-}
-
 static gboolean add_control(JsonObject *root, const char *file, double seconds, GString *text,
                             GError **error)
 {
     if (!json_object_has_member(root, "control"))
         return TRUE;
-    JsonObject *control = moe_json_get_object(root, "control", file, error);
     double balanced;
-    if (control == NULL || !get_seconds(control, file, &balanced, error))
+    if (!moe_folder_seconds(root, "control", file, &balanced, error))
         return FALSE;
     char buffer[MOE_UNITS_TEXT];
     moe_show_line(text, "under balanced routing", "%s (%+.1f %%)",
@@ -231,7 +222,7 @@ static gboolean add_phases(JsonObject *phases, const char *file, double seconds,
     json_object_iter_init_ordered(&iter, phases);
     while (json_object_iter_next_ordered(&iter, &phase, NULL)) {
         double value;
-        if (!moe_json_get_double(phases, phase, 0, DBL_MAX, file, &value, error))
+        if (!moe_json_get_double(phases, phase, 0, MOE_FOLDER_LONGEST, file, &value, error))
             return FALSE;
         if (value > 0)
             moe_show_line(text, phase, "%s (%.1f %%)",
@@ -251,8 +242,8 @@ static gboolean show_run(const char *path, GString *text, GError **error)
         result != NULL ? moe_json_get_object(result, "phase_seconds", file, error) : NULL;
     const char *name = phases != NULL ? moe_json_get_string(scenario, "name", file, error) : NULL;
     double seconds, imbalance;
-    if (name == NULL || !get_seconds(result, file, &seconds, error) ||
-        !moe_json_get_double(result, "max_over_mean", 0, DBL_MAX, file, &imbalance, error))
+    if (name == NULL || !moe_folder_seconds(root, "result", file, &seconds, error) ||
+        !moe_json_get_double(result, "max_over_mean", 0, G_MAXUINT16, file, &imbalance, error))
         return FALSE;
     char buffer[MOE_UNITS_TEXT];
     g_autofree char *printable = moe_text_printable(name, FALSE);
