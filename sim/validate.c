@@ -281,6 +281,15 @@ static void add_padded(GString *text, const char *cell, int width)
     g_string_append_printf(text, "%*s%s  ", MAX(width - (int)g_utf8_strlen(cell, -1), 0), "", cell);
 }
 
+enum { MARK_NONE = ' ', MARK_FITTED = '*', MARK_NOT_COUNTED = '-' };
+
+static char mark_of(const MoePublished *p, const MoePublishedRow *row)
+{
+    if (row->group < 0 || !group_at(p, (guint)row->group)->counted)
+        return MARK_NOT_COUNTED;
+    return row->fitted ? MARK_FITTED : MARK_NONE;
+}
+
 static void add_comparison(const MoeValidation *v, const MoeComparison *c, const int *widths,
                            int figure_width, GString *text)
 {
@@ -288,13 +297,9 @@ static void add_comparison(const MoeValidation *v, const MoeComparison *c, const
     for (guint i = 0; i < p->names->len; i++)
         if (widths[i] > 0)
             add_padded(text, c->row->cells[i], widths[i]);
-    const MoePublishedGroup *group = c->row->group >= 0 ? group_at(p, (guint)c->row->group) : NULL;
     g_string_append_printf(text, "%-*s %10.4g %10.4g %+7.1f %% %c  %s %.0f %%", figure_width,
                            c->figure->column, c->measured, c->simulated, 100 * c->error,
-                           group == NULL || !group->counted ? '-'
-                           : c->row->fitted                 ? '*'
-                                                            : ' ',
-                           c->bottleneck, 100 * c->busy);
+                           mark_of(p, c->row), c->bottleneck, 100 * c->busy);
     g_string_append_c(text, '\n');
 }
 
@@ -317,6 +322,23 @@ static void add_rows(const MoeValidation *v, GString *text)
                        text);
 }
 
+/* What the marks of the table mean, as far as no group's line says it. */
+static void add_marks(const MoeValidation *v, GString *text)
+{
+    gboolean fitted = FALSE;
+    guint outside = 0;
+    for (guint i = 0; i < v->comparisons->len; i++) {
+        const MoePublishedRow *row = g_array_index(v->comparisons, MoeComparison, i).row;
+        fitted = fitted || mark_of(v->published, row) == MARK_FITTED;
+        outside += row->group < 0 ? 1 : 0;
+    }
+    if (fitted)
+        g_string_append(text, "(*: constants of the preset were fitted on this row)\n");
+    if (outside > 0)
+        g_string_append_printf(text, "others: %u figure%s, not counted (-): rows of no group\n",
+                               outside, outside == 1 ? "" : "s");
+}
+
 static void add_bound(GString *text, const char *name, double bound)
 {
     if (!isnan(bound))
@@ -327,8 +349,9 @@ static void add_group(const MoePublishedGroup *group, const MoeVerdict *verdict,
 {
     if (verdict->n == 0)
         return;
-    g_string_append_printf(text, "%s: %u figures, mean %.1f %%, worst %.1f %%", group->name,
-                           verdict->n, 100 * verdict->mean, 100 * verdict->worst);
+    g_string_append_printf(text, "%s: %u figure%s, mean %.1f %%, worst %.1f %%", group->name,
+                           verdict->n, verdict->n == 1 ? "" : "s", 100 * verdict->mean,
+                           100 * verdict->worst);
     if (group->counted) {
         add_bound(text, "mean", group->mean);
         add_bound(text, "worst", group->worst);
@@ -351,4 +374,5 @@ void moe_validation_report(const MoeValidation *v, gboolean verbose, GString *te
     g_string_append_c(text, '\n');
     for (guint g = 0; g < p->groups->len; g++)
         add_group(group_at(p, g), &v->groups[g], text);
+    add_marks(v, text);
 }

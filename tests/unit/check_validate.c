@@ -84,10 +84,41 @@ START_TEST(errors_equal_their_closed_form)
     ck_assert_uint_eq(v->counted.n, 3);
     g_autoptr(GString) text = g_string_new(NULL);
     moe_validation_report(v, TRUE, text);
-    ck_assert(strstr(text->str, "old: 1 figures") != NULL);
+    ck_assert(strstr(text->str, "old: 1 figure, mean") != NULL);
     ck_assert(strstr(text->str, "not counted (-): another kernel") != NULL);
-    ck_assert(strstr(text->str, "large: 1 figures, mean 1.2 %, worst 1.2 %, mean at most 5 %") !=
+    ck_assert(strstr(text->str, "large: 1 figure, mean 1.2 %, worst 1.2 %, mean at most 5 %") !=
               NULL);
+}
+END_TEST
+
+/* Every mark is explained once below the table, and only what is there. */
+START_TEST(marks_are_explained)
+{
+    static const char some[] = "rows:\n  - {name: large, where: {tokens: '>= 5000'}, mean: 5%}\n";
+    static const struct {
+        const char *fitted, *csv, *has, *has_not;
+    } rows[] = {
+        {"fitted: [{tokens: '8000'}]\n", "8000,82,\nhalf,latency,1000,20,\nhalf,older,1000,,50\n",
+         "(*: constants of the preset were fitted on this row)\n"
+         "others: 2 figures, not counted (-): rows of no group\n",
+         "large: 1 figures"},
+        {"", "8000,82,\nhalf,latency,1000,20,\n", "others: 1 figure, not counted (-)", "(*:"},
+        {"", "8000,82,\n", "large: 1 figure, mean", "not counted"},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *text = g_strconcat(head, compare, some, rows[i].fitted, NULL);
+        g_autofree char *csv =
+            g_strconcat("wire,kind,tokens,time,rate\nhalf,latency,", rows[i].csv, NULL);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MoePublished) p = load(text, csv, &error);
+        assert_no_error(error);
+        g_autoptr(MoeValidation) v = moe_validate(p, NULL, &error);
+        assert_no_error(error);
+        g_autoptr(GString) report = g_string_new(NULL);
+        moe_validation_report(v, FALSE, report);
+        ck_assert(strstr(report->str, rows[i].has) != NULL);
+        ck_assert(strstr(report->str, rows[i].has_not) == NULL);
+    }
 }
 END_TEST
 
@@ -189,6 +220,7 @@ Suite *moe_suite(void)
     TCase *tests = tcase_create("validate");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, errors_equal_their_closed_form);
+    tcase_add_test(tests, marks_are_explained);
     tcase_add_test(tests, a_bound_is_missed);
     tcase_add_test(tests, takes_other_rows);
     tcase_add_loop_test(tests, refuses_bad_cases, 0, G_N_ELEMENTS(bad));
