@@ -137,6 +137,7 @@ static void add_imbalance(const MoeRun *run, GString *text)
         is_group_limited(run->scenario->trace) ? " (which has no group limit)" : "", by,
         100 * excess / run->control->seconds);
     const char *separator = "";
+    gboolean hidden = FALSE;
     for (size_t i = 0; i < G_N_ELEMENTS(main_phases); i++) {
         double difference = moe_result_phase_seconds(run->result, main_phases[i], -2) -
                             moe_result_phase_seconds(run->control, main_phases[i], -2);
@@ -146,7 +147,12 @@ static void add_imbalance(const MoeRun *run, GString *text)
         g_string_append_printf(text, "%s %s %s%s", separator, moe_phase_name(main_phases[i]),
                                difference < 0 ? "-" : "+", by);
         separator = ",";
+        hidden = hidden || (main_phases[i] == MOE_PHASE_ATTENTION && difference < 0);
     }
+    /* Ranks that wait less for the last one begin it earlier. */
+    if (hidden)
+        g_string_append(text, " (attention takes what it takes, but more of it passes while the "
+                              "last ranks are in the phase before)");
     int worst = 0;
     double worst_excess = 0;
     for (int layer = 0; layer < run->scenario->model->shape.num_hidden_layers; layer++) {
@@ -222,7 +228,8 @@ static void add_collective(const MoeRun *run, GString *text)
     const char *protocol = run->lowered->protocol;
     gint64 messages = moe_programs_messages(run->lowered->programs);
     moe_units_format(bytes, MOE_UNIT_BYTES, size);
-    g_string_append_printf(text, "%s: %s of %s by %s%s%s, %" G_GINT64_FORMAT " GPU%s on %s (%s)\n\n",
+    g_string_append_printf(text,
+                           "%s: %s of %s by %s%s%s, %" G_GINT64_FORMAT " GPU%s on %s (%s)\n\n",
                            name, moe_operation_names()[operation], size, run->lowered->algorithm,
                            protocol != NULL ? " " : "", protocol != NULL ? protocol : "",
                            s->n_ranks, s->n_ranks == 1 ? "" : "s", s->topology->file.name, gpus);
