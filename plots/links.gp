@@ -28,7 +28,7 @@ do for [k = 1:n] {
 named = links < 3 ? links : 3
 array name[3]
 array full[3]
-array at[3]
+array at[named > 0 ? named : 1]
 array next[n + 1]
 taken = "\n"
 do for [i = 1:named] {
@@ -56,11 +56,23 @@ if (most > 60) { set ytics 0, 20, 100 } # above is room for the names
 set grid ytics lt 1 lw 0.4 lc rgb "#d0d0d0"
 set key outside top center horizontal Left reverse samplen 1.5 width 1 spacing 1.1
 set style textbox opaque fc rgb "#ffffff" noborder margins 0.2, 0.1
+# Names stand on the side where there is room, the same for those close to each other; what a name stands over has its
+# own below.
+low = links
+high = 0
 do for [i = 1:named] {
-    height = most * (1.38 - 0.09 * i)
-    line = sprintf("%s: %.3g %%", name[i], full[i] * 100)
-    set arrow from at[i], height to at[i], full[i] * 100 nohead front lw 0.5 lc rgb "#000000"
-    if (at[i] > links / 2) {
+    if (at[i] < low) { low = at[i] }
+    if (at[i] > high) { high = at[i] }
+}
+room = 0.35 * links
+before(i) = low > room || (high >= links - room && high - at[i] < at[i] - low)
+reach(i) = before(i) ? at[i] : links - at[i]
+do for [i = 1:named] {
+    height = most * 1.29
+    do for [j = 1:named] { if (reach(j) > reach(i) || (reach(j) == reach(i) && j < i)) { height = height - most * 0.09 } }
+    line = sprintf("%s: %.1f %%", name[i], full[i] * 100)
+    set arrow from at[i], height to at[i], full[i] * 100 nohead back lw 0.5 lc rgb "#000000"
+    if (before(i)) {
         set label line at at[i], height right noenhanced front boxed offset -0.5, 0
     } else {
         set label line at at[i], height left noenhanced front boxed offset 0.5, 0

@@ -304,12 +304,43 @@ static void add_vertices(const MoeTopology *topology, const Place *places, GStri
         g_string_append_printf(vertices, "%.6g,%.6g,%d\n", places[v].x, places[v].y, parts[v]);
 }
 
-static void add_line(const Place *places, guint32 from, guint32 to, double bandwidth, int state,
-                     MoeFabric fabric, GString *links)
+/* All links between two vertices, either way: the fastest, and the worst state of any. */
+typedef struct {
+    guint32 from, to;
+    double bandwidth;
+    int state;
+    MoeFabric fabric;
+} Line;
+
+/* In the order of the links. */
+static GArray *join_links(const MoeTopology *topology)
 {
-    Place a = places[from], b = places[to];
+    GArray *lines = g_array_new(FALSE, FALSE, sizeof(Line));
+    g_autoptr(GHashTable) known = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    for (guint32 l = 0; l < topology->links->len; l++) {
+        const MoeLink *link = moe_topology_link(topology, l);
+        guint32 low = MIN(link->from, link->to), high = MAX(link->from, link->to);
+        int state = link->broken ? STATE_BROKEN : link->slowed ? STATE_SLOWED : STATE_NORMAL;
+        gint64 ends = (gint64)low << 32 | high;
+        guint index = GPOINTER_TO_UINT(g_hash_table_lookup(known, &ends));
+        if (index == 0) {
+            Line line = {low, high, 0, STATE_NORMAL, link->fabric};
+            g_array_append_val(lines, line);
+            index = lines->len;
+            g_hash_table_insert(known, g_memdup2(&ends, sizeof(ends)), GUINT_TO_POINTER(index));
+        }
+        Line *line = &g_array_index(lines, Line, index - 1);
+        line->bandwidth = fmax(line->bandwidth, link->bandwidth);
+        line->state = MAX(line->state, state);
+    }
+    return lines;
+}
+
+static void add_line(const Place *places, const Line *line, GString *links)
+{
+    Place a = places[line->from], b = places[line->to];
     g_string_append_printf(links, "%.6g,%.6g,%.6g,%.6g,%.6g,%d,%d\n", a.x, a.y, b.x - a.x,
-                           b.y - a.y, bandwidth, state, (int)fabric);
+                           b.y - a.y, line->bandwidth, line->state, (int)line->fabric);
 }
 
 void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *links)
@@ -327,17 +358,15 @@ void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *
         place_ports(topology, places);
     add_vertices(topology, places, vertices);
     g_string_append(links, "x,y,dx,dy,bandwidth,state,fabric\n");
-    for (guint32 l = 0; l < topology->links->len; l++) {
-        const MoeLink *link = moe_topology_link(topology, l);
-        int state = link->broken ? STATE_BROKEN : link->slowed ? STATE_SLOWED : STATE_NORMAL;
-        /* Both directions are one line unless the file changed one. */
-        if (link->from < link->to || state != STATE_NORMAL)
-            add_line(places, link->from, link->to, link->bandwidth, state, link->fabric, links);
-    }
+    g_autoptr(GArray) lines = join_links(topology);
+    for (guint i = 0; i < lines->len; i++)
+        add_line(places, &g_array_index(lines, Line, i), links);
     for (gint64 gpu = 0; gpu < topology->n_gpus && topology->n_nics > 0; gpu++) {
         gint64 nic = moe_topology_nic(topology, gpu);
-        if (nic >= 0)
-            add_line(places, pcie_port(topology, gpu), moe_topology_nic_vertex(topology, nic), 0,
-                     STATE_NORMAL, MOE_FABRIC_SCALE_OUT, links);
+        if (nic < 0)
+            continue;
+        Line line = {pcie_port(topology, gpu), moe_topology_nic_vertex(topology, nic), 0,
+                     STATE_NORMAL, MOE_FABRIC_SCALE_OUT};
+        add_line(places, &line, links);
     }
 }

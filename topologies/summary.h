@@ -39,7 +39,8 @@ GArray *moe_topology_ladder(const MoeTopology *topology);
 
 /* Writes, for plots/topology.gp, "x,y,part" of every vertex to @vertices (0 GPU, 1 NIC, 2 switch, 3
  * port of a GPU's PCIe lanes) and "x,y,dx,dy,bandwidth,state,fabric" of every pair of vertices that
- * links join to @links (state: 0 as usual, 1 slowed by the file, 2 broken), as CSV with a header. */
+ * links join to @links (state, the worst of any link between the two: 0 as usual, 1 slowed by the
+ * file, 2 broken), as CSV with a header. */
 void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *links);
 
 #endif

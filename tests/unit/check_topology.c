@@ -5,9 +5,11 @@
 #include "sim/engine.h"
 #include "tests/unit/cluster.h"
 #include "tests/unit/harness.h"
+#include "topologies/summary.h"
 
 #include <glib/gstdio.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* --- routes ---------------------------------------------------------------------------------- */
@@ -307,6 +309,35 @@ START_TEST(marks_the_sources_of_groups_and_kernels)
 }
 END_TEST
 
+/* How many lines of a drawing are in @state. */
+static guint count_lines(const char *links, int state)
+{
+    g_auto(GStrv) rows = g_strsplit(links, "\n", -1);
+    guint n = 0;
+    for (guint i = 1; rows[i] != NULL && *rows[i] != '\0'; i++) {
+        g_auto(GStrv) cells = g_strsplit(rows[i], ",", -1);
+        ck_assert_uint_eq(g_strv_length(cells), 7);
+        n += atoi(cells[5]) == state ? 1 : 0;
+    }
+    return n;
+}
+
+/* What joins two vertices is one line, in the worst state of either way: 2 nodes of 8 GPUs with 16
+ * cables to switches, 16 of NICs, 16 from GPU to NIC, and 2 leaves with 8 cables to spines each. */
+START_TEST(draws_a_cable_once)
+{
+    g_autoptr(MoeTopology) t = test_cluster(
+        "{preset: h800, nodes: 2, scale_out: {kind: fat-tree, switch_nics: 8},"
+        " links: [{name: spine1 to leaf0, broken: true}, {name: leaf1 to spine2, broken: true},"
+        " {name: spine2 to leaf1, share: 50%}, {name: node0 nic1 in, share: 50%}]}");
+    g_autoptr(GString) vertices = g_string_new(NULL), links = g_string_new(NULL);
+    moe_topology_draw(t, vertices, links);
+    ck_assert_uint_eq(count_lines(links->str, 0), 16 + 15 + 16 + 14);
+    ck_assert_uint_eq(count_lines(links->str, 1), 1);
+    ck_assert_uint_eq(count_lines(links->str, 2), 2);
+}
+END_TEST
+
 /* Next to a topology of its own, the GPU of the preset is still the preset's. */
 START_TEST(a_gpu_is_relative_to_the_file_that_names_it)
 {
@@ -399,6 +430,7 @@ Suite *moe_suite(void)
     tcase_add_test(tests, overrides_a_preset);
     tcase_add_loop_test(tests, describes_what_is_changed, 0, G_N_ELEMENTS(derived));
     tcase_add_test(tests, marks_the_sources_of_groups_and_kernels);
+    tcase_add_test(tests, draws_a_cable_once);
     tcase_add_test(tests, a_gpu_is_relative_to_the_file_that_names_it);
     tcase_add_test(tests, presets_load_and_cite_sources);
     tcase_add_test(tests, presets_hold_published_figures);
