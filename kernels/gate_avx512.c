@@ -171,7 +171,7 @@ MOE_INLINE __mmask16 compare(__m512 x, __m512 bounds, Is is)
 }
 
 /* Which of 16 logits compare as @is says; adds their exponentials to @sum unless it is NULL. */
-MOE_INLINE uint64_t look(__m512 x, __m512 bounds, Is is, __m512 shifts, __m512 *sum)
+MOE_INLINE __mmask16 look(__m512 x, __m512 bounds, Is is, __m512 shifts, __m512 *sum)
 {
     if (sum != NULL)
         *sum = _mm512_add_ps(*sum, exp2_rough(_mm512_fmadd_ps(x, _mm512_set1_ps(log2_e), shifts)));
@@ -186,14 +186,19 @@ MOE_INLINE size_t scan(const float *row, size_t E, float bound, Is is, float shi
     const __m512i places = _mm512_loadu_si512(place_of_byte);
     const __m512 bounds = _mm512_set1_ps(bound), shifts = _mm512_set1_ps(shift);
     for (size_t e = 0; e < E; e += CHUNK) {
-        uint64_t holds = 0;
-        if (e + CHUNK <= E)
+        __mmask64 holds = 0;
+        if (e + CHUNK <= E) {
+            __mmask16 part[CHUNK / LANES];
 #pragma GCC unroll 4
-            for (size_t i = 0; i < CHUNK; i += LANES)
-                holds |= look(_mm512_loadu_ps(row + e + i), bounds, is, shifts, sum) << i;
-        else
+            for (size_t i = 0; i < CHUNK / LANES; i++)
+                part[i] = look(_mm512_loadu_ps(row + e + i * LANES), bounds, is, shifts, sum);
+            holds = _mm512_kunpackd(_mm512_kunpackw(part[3], part[2]),
+                                    _mm512_kunpackw(part[1], part[0]));
+        } else {
             for (size_t i = 0; e + i < E; i += LANES)
-                holds |= look(load(row + e + i, E - e - i), bounds, is, shifts, sum) << i;
+                holds |= (__mmask64)look(load(row + e + i, E - e - i), bounds, is, shifts, sum)
+                         << i;
+        }
         const __m128i low = _mm512_castsi512_si128(_mm512_maskz_compress_epi8(holds, places));
         const __m256i ids =
             _mm256_add_epi16(_mm256_cvtepu8_epi16(low), _mm256_set1_epi16((short)e));
