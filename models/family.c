@@ -294,8 +294,13 @@ static gboolean read_ropes(const MoeNode *root, MoeConfig *c, GError **error)
 
 static gboolean check_groups(const MoeNode *root, const MoeConfig *c, GError **error)
 {
+    const MoeNode *open = moe_node_get(root, "topk_group");
     if (c->n_group <= 1)
-        return TRUE;
+        return open == NULL || c->topk_group <= MAX(c->n_group, 1) ||
+               moe_node_fail(open, error,
+                             "topk_group: %" G_GINT64_FORMAT
+                             " groups open, but n_group is %" G_GINT64_FORMAT "; write 1",
+                             c->topk_group, c->n_group);
     if (c->topk_group < 1 || c->topk_group > c->n_group || c->num_experts % c->n_group != 0 ||
         c->num_experts / c->n_group < 2 ||
         c->num_experts / c->n_group * c->topk_group < c->num_experts_per_tok)

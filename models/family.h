@@ -116,6 +116,7 @@ typedef struct {
     const char *architecture; /* general.architecture; NULL: llama.cpp does not have the family */
     const char *ffn_norm;     /* ["ffn_norm"] */
     gboolean permuted;        /* q and k were so written that RoPE turns neighbours */
+    gboolean shared_divided;  /* the shared experts' width may be the dense one by the k/v heads */
     /* Pairs, NULL-terminated or NULL: keys below the architecture's name, and what they are called
      * in config.json; keys of config.json that the format does not have, and their values. */
     const char *const *keys, *const *constants;

@@ -75,6 +75,6 @@ const MoeFamily moe_family_ernie4_5 = {
               .shared_up = "mlp.shared_experts.up_proj",
               .shared_down = "mlp.shared_experts.down_proj"},
     .rope_pairs = MOE_ROPE_NEIGHBOURS,
-    .gguf = {.architecture = "ernie4_5-moe"},
+    .gguf = {.architecture = "ernie4_5-moe", .shared_divided = TRUE},
     .ignored_tensors = ignored_tensors,
 };

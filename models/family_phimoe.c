@@ -1,6 +1,9 @@
 #include "config.h"
 
 #include "models/family.h"
+#include "sim/base/units.h"
+
+#include <math.h>
 
 /* Phi-3.5-MoE (Abdin et al., 2024, arXiv 2404.14219), as Hugging Face transformers'
  * PhimoeForCausalLM computes it: sparsemixer gate, LayerNorm, biases everywhere but in the experts,
@@ -28,8 +31,29 @@ static const MoeField fields[] = {
     {NULL},
 };
 
+/* A factor that the two of Phi stand in for can only be the usual one, which llama.cpp writes. */
+static gboolean check_factor(const MoeNode *root, const MoeConfig *config, GError **error)
+{
+    const MoeNode *map = moe_node_get(root, "rope_scaling");
+    const MoeNode *factor =
+        map != NULL && map->kind == MOE_NODE_MAP ? moe_node_get(map, "attention_factor") : NULL;
+    double trained = (double)config->original_max_position_embeddings, value;
+    double longer = (double)config->max_position_embeddings / trained;
+    if (factor == NULL || moe_node_is_null(factor) || trained < 2)
+        return TRUE;
+    double usual = longer > 1 ? sqrt(1 + log(longer) / log(trained)) : 1;
+    return (factor->kind == MOE_NODE_SCALAR && moe_units_parse_number(factor->text, &value, NULL) &&
+            fabs(value - usual) < 1e-4) ||
+           moe_node_fail(factor, error,
+                         "attention_factor: Phi's short_mscale and long_mscale stand in for it; "
+                         "leave it out, or write %.6g",
+                         usual);
+}
+
 static gboolean check(const MoeNode *root, MoeConfig *config, GError **error)
 {
+    if (!check_factor(root, config, error))
+        return FALSE;
     config->output_bias = config->attention_bias;
     /* The published file has a window as long as its context, which hides nothing. */
     if (config->sliding_window > 0 && config->sliding_window < config->max_position_embeddings)

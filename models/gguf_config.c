@@ -41,7 +41,7 @@ static const struct {
     {"rope.freq_base_swa", AT(local_rope_theta), NULL},
     {"expert_count", AT(num_experts), "0"},
     {"expert_used_count", AT(num_experts_per_tok), "0"},
-    {"expert_shared_count", AT(n_shared_experts), ANYTHING},
+    {"expert_shared_count", AT(n_shared_experts), "1"},
     {"expert_weights_scale", AT(routed_scaling_factor), "1"},
     {"expert_weights_norm", AT(norm_topk_prob), "true"},
     {"expert_group_count", AT(n_group), "1"},
@@ -223,7 +223,7 @@ static gboolean put_key(const Reader *r, const MoeGgufValue *value, size_t i)
     if (name != NULL)
         put_text(r, name, value, text);
     return name != NULL || keys[i].harmless == ANYTHING || g_strcmp0(keys[i].harmless, text) == 0 ||
-           strcmp(text, "0") == 0 ||
+           (strcmp(text, "0") == 0 && keys[i].member != AT(rms_norm_eps)) ||
            moe_gguf_fail(r->file, value, r->error, "'%s' is not supported for %s%s%s", text,
                          r->family->title, keys[i].harmless != NULL ? "; it is " : "",
                          keys[i].harmless != NULL ? keys[i].harmless : "");
@@ -424,6 +424,11 @@ static gboolean put_blocks(const Reader *r, gint64 *blocks_out)
     gint64 blocks, ahead;
     if (!get_int(r, "block_count", 0, &blocks) || !get_int(r, "nextn_predict_layers", 0, &ahead))
         return FALSE;
+    if (ahead > 0 && ahead >= blocks)
+        return moe_gguf_fail(r->file, find(r, "nextn_predict_layers"), r->error,
+                             "%" G_GINT64_FORMAT " of the %" G_GINT64_FORMAT
+                             " blocks that block_count counts leave none",
+                             ahead, blocks);
     *blocks_out = blocks - ahead;
     g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT, *blocks_out);
     put_text(r, name_of(r, AT(num_hidden_layers)), find(r, "block_count"), text);
@@ -466,7 +471,10 @@ static gboolean put_local_blocks(const Reader *r, gint64 blocks)
     for (gsize l = 0; l < n; l++) {
         g_autofree char *router = g_strdup_printf("blk.%" G_GSIZE_FORMAT ".ffn_gate_inp.weight", l);
         g_autofree char *text = moe_gguf_text(pattern, l);
-        gboolean local = strcmp(text, "0") != 0 && strcmp(text, "false") != 0;
+        gboolean local = strcmp(text, "1") == 0 || strcmp(text, "true") == 0;
+        if (!local && strcmp(text, "0") != 0 && strcmp(text, "false") != 0)
+            return moe_gguf_fail(r->file, pattern, r->error,
+                                 "'%s' for block %" G_GSIZE_FORMAT "; write 0 or 1", text, l);
         append(windows, local ? "sliding_attention" : "full_attention");
         append(experts, has_tensor(r, router) ? "sparse" : "dense");
         if (!put_item(r, name_of(r, local ? AT(local_key_value_heads) : AT(num_key_value_heads)),
@@ -483,7 +491,8 @@ static gboolean check_gate(const Reader *r)
     if (!get_int(r, "expert_gating_func", 0, &kind))
         return FALSE;
     const MoeScore score = r->family->gate.score;
-    return kind == 0 || (kind == SIGMOID) == (score == MOE_SCORE_SIGMOID) ||
+    return kind == 0 ||
+           (kind <= SOFTMAX_OF_CHOSEN && (kind == SIGMOID) == (score == MOE_SCORE_SIGMOID)) ||
            moe_gguf_fail(r->file, find(r, "expert_gating_func"), r->error,
                          "%" G_GINT64_FORMAT " is not %s's gate", kind, r->family->title);
 }
@@ -542,9 +551,10 @@ static void put_constants(const Reader *r)
 static gboolean fill(Reader *r)
 {
     gboolean latent = find(r, "attention.kv_lora_rank") != NULL;
-    gint64 blocks;
+    gint64 blocks = 0;
     put_text(r, "model_type", NULL, r->family->model_type);
     if (!check_needed(r) || !put_blocks(r, &blocks) ||
+        !moe_gguf_check_sizes(r->files, r->architecture, r->family, blocks, r->error) ||
         (has_local_blocks(r) && !put_local_blocks(r, blocks)) || !put_keys(r) ||
         !put_embedding(r) || !check_gate(r) || !put_rope(r) ||
         !(latent ? put_latent(r) : put_heads(r)))

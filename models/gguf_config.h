@@ -15,6 +15,15 @@
 MoeNode *moe_gguf_config(const GPtrArray *files, const MoeFamily **family_out,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Whether the sizes that the metadata below @architecture state are those of the tensors: widths,
+ * heads, experts, vocabulary, blocks. @n_blocks: without those that predict further ahead. A width
+ * of dense FFNs in a file that has none plays no part. Also that blocks are of version 2, which all
+ * of them are read as. Source of what is written where: llama.cpp's conversion/. Errors:
+ * MOE_ERROR_INPUT, with the byte, the key and the tensor. */
+gboolean moe_gguf_check_sizes(const GPtrArray *files, const char *architecture,
+                              const MoeFamily *family, gint64 n_blocks,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* The type that most elements of all tensors have. */
 MoeDtype moe_gguf_dtype(const GPtrArray *files);
 

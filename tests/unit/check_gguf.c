@@ -244,7 +244,14 @@ END_TEST
  * name of the key is @name, of the same length. */
 static char *patched(const char *key, const char *name, const char *spelled)
 {
-    const char *model = g_str_has_prefix(key, "mimo2.") ? "mimo_v2_flash" : "qwen3_moe";
+    static const char *const models[][2] = {
+        {"mimo2.", "mimo_v2_flash"},        {"phimoe.", "phimoe"}, {"glm4moe.", "glm4_moe"},
+        {"hunyuan-moe.", "hunyuan_v1_moe"}, {"dbrx.", "dbrx"},
+    };
+    const char *model = "qwen3_moe";
+    for (gsize i = 0; i < G_N_ELEMENTS(models); i++)
+        if (g_str_has_prefix(key, models[i][0]))
+            model = models[i][1];
     g_autofree char *relative = g_strdup_printf("tests/golden/gguf/%s/model.gguf", model);
     g_autofree char *golden = source_file(relative);
     g_autofree char *data = NULL;
@@ -283,26 +290,52 @@ static const struct {
     {"qwen3moe.expert_used_count", NULL, "w4 w17",
      "qwen3moe.expert_used_count: 17 experts per token, but expert_count is 16"},
     {"qwen3moe.expert_count", NULL, "w4 w70000",
-     "qwen3moe.expert_count: num_experts: '70000' is out of range; write a value from 1 to 65535"},
+     "qwen3moe.expert_count: 70000, but the tensor 'blk.0.ffn_gate_inp.weight' has 16 rows"},
     {"qwen3moe.expert_count", NULL, "w4 w0",
      "the architecture 'qwen3moe' without experts is not supported"},
     {"qwen3moe.expert_used_count", NULL, "w6 f1.5", "expert_used_count: not a whole number"},
     {"qwen3moe.block_count", NULL, "w4 w4294967295", "qwen3moe.block_count: not a whole number"},
     {"qwen3moe.block_count", NULL, "w4 w0",
-     "qwen3moe.block_count: num_hidden_layers: '0' is out of"},
+     "qwen3moe.block_count: 0 blocks, but the tensor 'blk.0."},
+    {"qwen3moe.block_count", NULL, "w4 w3", "of another; count all blocks"},
+    {"qwen3moe.block_count", NULL, "w4 w5",
+     "qwen3moe.block_count: 5 blocks, but there are tensors of 4; write 4"},
     {"qwen3moe.attention.head_count_kv", NULL, "w4 w3",
-     "num_attention_heads 4 is not a multiple of num_key_value_heads 3"},
-    {"qwen3moe.embedding_length", NULL, "w4 w0", "qwen3moe.embedding_length: hidden_size: '0' is"},
+     "qwen3moe.attention.head_count_kv: 3 heads of 24 elements (attention.key_length) do not go "
+     "with the 48 rows of the tensor 'blk.0.attn_k.weight'; write the heads and the width that it "
+     "has"},
+    {"qwen3moe.embedding_length", NULL, "w4 w0",
+     "qwen3moe.embedding_length: 0, but the tensor 'token_embd.weight' has 32 columns; write 32"},
+    {"qwen3moe.expert_count", NULL, "w4 w15",
+     "qwen3moe.expert_count: 15, but the tensor 'blk.0.ffn_gate_inp.weight' has 16 rows; write 16"},
+    {"general.quantization_version", NULL, "w4 w1", "general.quantization_version: blocks of "},
+    {"mimo2.attention.sliding_window_pattern", NULL, "w9 w5 q3 w0 w1 w2",
+     "mimo2.attention.sliding_window_pattern: '2' for block 2; write 0 or 1"},
+    {"phimoe.rope.scaling.attn_factor", NULL, "w6 f1.5",
+     "phimoe.rope.scaling.attn_factor: attention_factor: Phi's short_mscale and long_mscale stand "
+     "in for it; leave it out, or write 1.18322"},
+    {"glm4moe.expert_group_used_count", NULL, "w4 w2",
+     "glm4moe.expert_group_used_count: topk_group: 2 groups open, but n_group is 1; write 1"},
+    {"glm4moe.nextn_predict_layers", NULL, "w4 w1",
+     "glm4moe.nextn_predict_layers: 1, but block 2 does not predict further ahead: it has no "
+     "tensor 'blk.2.nextn.eh_proj.weight'; write 0"},
+    {"glm4moe.nextn_predict_layers", NULL, "w4 w3",
+     "glm4moe.nextn_predict_layers: 3 of the 3 blocks that block_count counts leave none"},
+    {"glm4moe.expert_gating_func", NULL, "w4 w4", "glm4moe.expert_gating_func: 4 is not GLM-4.5's"},
+    {"hunyuan-moe.expert_shared_count", NULL, "w4 w0",
+     "hunyuan-moe.expert_shared_count: 0, but there are the tensors of shared experts"},
+    {"dbrx.attention.layer_norm_epsilon", NULL, "w6 f0",
+     "dbrx.attention.layer_norm_epsilon: '0' is not supported for DBRX; it is 1e-05"},
     {"qwen3moe.rope.freq_base", NULL, "w6 f0",
      "qwen3moe.rope.freq_base: rope_theta: '0' is out of"},
     {"qwen3moe.rope.freq_base", NULL, "w6 fnan", "qwen3moe.rope.freq_base: rope_theta: 'nan'"},
     {"token_embd.weight", "token_embd.weighs", NULL, "the tensor token_embd.weight is missing"},
     {"mimo2.attention.sliding_window_pattern", "mimo2.attention.sliding_window_patterx", NULL,
      "mimo2.attention.sliding_window_pattern: missing, or not one number for each of the 3 blocks"},
-    {"mimo2.block_count", NULL, "w4 w4", "not one number for each of the 4 blocks"},
+    {"mimo2.block_count", NULL, "w4 w4", "mimo2.block_count: 4 blocks, but there are tensors of 3"},
     {"mimo2.attention.head_count_kv", NULL, "w9 w5 q3 w2 w4 w2",
-     "mimo2.attention.head_count_kv: block 2 has 2, others of its kind 4; MiMo-V2-Flash is read "
-     "where they are the same"},
+     "mimo2.attention.head_count_kv: 2 heads of 24 elements (attention.key_length) do not go with "
+     "the 96 rows of the tensor 'blk.2.attn_k.weight'"},
 };
 
 START_TEST(refuses_metadata)
@@ -314,18 +347,87 @@ START_TEST(refuses_metadata)
 }
 END_TEST
 
+/* Keys that state a size, wherever a golden file has them. */
+static const char *const sizes[] = {
+    "block_count",
+    "vocab_size",
+    "embedding_length",
+    "feed_forward_length",
+    "expert_feed_forward_length",
+    "expert_shared_feed_forward_length",
+    "expert_count",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.key_length_mla",
+    "attention.value_length_mla",
+    "attention.q_lora_rank",
+    "attention.kv_lora_rank",
+};
+
+/* A width that no tensor has: all blocks of these have experts. */
+static gboolean has_no_part(const char *family, const char *key)
+{
+    return strcmp(key, "feed_forward_length") == 0 &&
+           (g_str_has_prefix(family, "qwen3_moe") || strcmp(family, "qwen2_moe") == 0);
+}
+
+/* The golden file at @path with the number of @key, or all of its list, 8 more or halved; NULL:
+ * it does not have the key. */
+static char *changed(const char *path, const char *key, gboolean more)
+{
+    g_autoptr(MoeGguf) file = moe_gguf_open(path, NULL);
+    g_autofree char *architecture = NULL, *data = NULL;
+    gsize length;
+    ck_assert(moe_gguf_string(file, "general.architecture", &architecture, NULL));
+    g_autofree char *full = g_strconcat(architecture, ".", key, NULL);
+    const MoeGgufValue *value = moe_gguf_find(file, full);
+    if (value == NULL)
+        return NULL;
+    ck_assert(g_file_get_contents(path, &data, &length, NULL));
+    /* Behind the key, its type: of a value, or of a list, with that of its items and how many. */
+    char *at = memmem(data, length, full, strlen(full));
+    while (at[strlen(full) + 1] != '\0')
+        at = memmem(at + 1, length - (gsize)(at + 1 - data), full, strlen(full));
+    at += strlen(full) + (value->is_array ? 4 + 4 + 8 : 4);
+    for (gsize i = 0; i < value->n; i++) {
+        guint32 number;
+        memcpy(&number, at + i * sizeof(number), sizeof(number));
+        number = more ? number + 8 : number / 2;
+        memcpy(at + i * sizeof(number), &number, sizeof(number));
+    }
+    return test_file("model.gguf", data, (gssize)length);
+}
+
+START_TEST(refuses_other_sizes)
+{
+    g_autofree char *golden = source_file("tests/golden/gguf");
+    g_autoptr(GDir) families = g_dir_open(golden, 0, NULL);
+    int n = 0;
+    for (const char *family; (family = g_dir_read_name(families)) != NULL;) {
+        g_autofree char *path = g_build_filename(golden, family, "model.gguf", NULL);
+        for (gsize i = 0; i < 2 * G_N_ELEMENTS(sizes); i++) {
+            const char *key = sizes[i / 2];
+            g_autofree char *other = changed(path, key, i % 2 == 0);
+            g_autoptr(GError) error = NULL;
+            if (other == NULL)
+                continue;
+            g_autoptr(MoeModel) model = moe_model_load(other, NULL, &error);
+            ck_assert_msg((model != NULL) == has_no_part(family, key), "%s: %s", family, key);
+            ck_assert_msg(model != NULL || strstr(error->message, key) != NULL, "%s: %s: %s",
+                          family, key, error->message);
+            n++;
+        }
+    }
+    ck_assert_int_gt(n, 23 * 2 * 8);
+}
+END_TEST
+
 /* What the metadata say and the tensors do not hold. */
 static const struct {
     const char *key, *name, *spelled, *message;
 } misfits[] = {
-    {"qwen3moe.expert_count", NULL, "w4 w15",
-     "ffn_gate_inp.weight' has the shape [16, 32]; it must"},
-    {"qwen3moe.expert_feed_forward_length", NULL, "w4 w29",
-     "has the shape [16, 16, 32]; it must be "
-     "[16, 29, 32]"},
-    {"qwen3moe.embedding_length", NULL, "w4 w65", "token_embd.weight' has the shape [320, 32]"},
-    {"qwen3moe.block_count", NULL, "w4 w3", "tensor 'blk.3."},
-    {"qwen3moe.block_count", NULL, "w4 w5", "tensor 'blk.4.attn_norm.weight' is missing"},
     {"blk.2.ffn_up_exps.weight", "blk.2.ffn_ux_exps.weight", NULL,
      "tensor 'blk.2.ffn_up_exps.weight' is missing"},
 };
@@ -463,6 +565,7 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, refuses_lies, 0, (int)G_N_ELEMENTS(lies));
     tcase_add_test(tests, refuses_every_end);
     tcase_add_loop_test(tests, refuses_metadata, 0, (int)G_N_ELEMENTS(patches));
+    tcase_add_test(tests, refuses_other_sizes);
     tcase_add_loop_test(tests, refuses_tensors, 0, (int)G_N_ELEMENTS(misfits));
     tcase_add_loop_test(tests, refuses_tokenizers, 0, (int)G_N_ELEMENTS(tokenizers));
     tcase_add_test(tests, tokenizes_alike);
