@@ -5,7 +5,6 @@
 #include "kernels/linear.h"
 #include "kernels/product.h"
 #include "kernels/simd.h"
-#include "sim/base/rng.h"
 #include "tests/unit/harness.h"
 
 #include <float.h>
@@ -98,16 +97,6 @@ static const Variant variants[] = {
     {"rounded", moe_product_rounded, moe_product_floats_rounded},
 };
 
-static float *random_floats(const char *stream, size_t n)
-{
-    GRand *rng = moe_rng_new(1, stream);
-    float *x = moe_scratch(n * sizeof(float));
-    for (size_t i = 0; i < n; i++)
-        x[i] = (float)g_rand_double_range(rng, -1, 1);
-    g_rand_free(rng);
-    return x;
-}
-
 /* Matrices [n, cols] of the same values, stored in every way that is packed in another. */
 enum { PLAIN, NARROW, WITHIN, STEPPED, TRANSPOSED, LAYOUTS };
 
@@ -175,8 +164,9 @@ static const size_t shapes[][3] = {{1, 1, 1},     {1, 33, 2},   {2, 31, 3},    {
 START_TEST(products_are_within_their_bound)
 {
     const size_t T = shapes[_i][0], n = shapes[_i][1], cols = shapes[_i][2];
-    float *x = random_floats("x", T * cols), *w = random_floats("w", n * cols);
-    float *before = random_floats("y", T * n), *y = moe_scratch(T * n * sizeof(float));
+    g_autofree float *x = random_floats("x", T * cols), *w = random_floats("w", n * cols);
+    g_autofree float *before = random_floats("y", T * n);
+    float *y = moe_scratch(T * n * sizeof(float));
     char *data = moe_scratch(n * (2 * cols + 3) * sizeof(float));
     float *rounded = moe_scratch(T * cols * sizeof(float));
     moe_round_ref(MOE_PRECISION_BF16, T * cols, x, rounded);
@@ -195,7 +185,7 @@ START_TEST(products_are_within_their_bound)
         }
         free(wide);
     }
-    void *owned[] = {x, w, before, y, data, rounded};
+    void *owned[] = {y, data, rounded};
     for (size_t i = 0; i < G_N_ELEMENTS(owned); i++)
         free(owned[i]);
 }
@@ -279,7 +269,7 @@ START_TEST(attention_tiles_agree)
     const size_t rows = tile_shapes[_i][0], keys = tile_shapes[_i][1];
     const size_t D = tile_shapes[_i][2], DV = tile_shapes[_i][3];
     const MoeAttentionTile *tiles[] = {&moe_attention_tile_bf16, &moe_attention_tile_rounded};
-    float *x = random_floats("x", MOE_TILE_KEYS * MAX(D, DV) + 2);
+    g_autofree float *x = random_floats("x", MOE_TILE_KEYS * MAX(D, DV) + 2);
     float *scores[2], *out[2], sums[2][MOE_TILE_WIDTH];
     for (int i = 0; i < 2; i++) {
         scores[i] = moe_scratch(rows * MOE_TILE_KEYS * sizeof(float));
@@ -301,7 +291,6 @@ START_TEST(attention_tiles_agree)
         free(scores[i]);
         free(out[i]);
     }
-    free(x);
 #endif
 }
 END_TEST
@@ -314,7 +303,7 @@ START_TEST(tokens_do_not_change_each_other)
     enum { T = 61, N = 75, COLS = 2100 };
     if (!moe_has_avx512())
         return;
-    float *x = random_floats("x", T * COLS), *w = random_floats("w", N * COLS);
+    g_autofree float *x = random_floats("x", T * COLS), *w = random_floats("w", N * COLS);
     const MoePrecision precision = _i == 0 ? MOE_PRECISION_BF16 : MOE_PRECISION_F32;
     const MoeMatrix m = {w, MOE_F32, N, COLS, .precision = precision};
     float *all = moe_scratch(T * N * sizeof(float)), *some = moe_scratch(T * N * sizeof(float));
@@ -326,9 +315,8 @@ START_TEST(tokens_do_not_change_each_other)
             product(MIN(step, T - t), x + t * COLS, &m, some + t * N);
         ck_assert_mem_eq(all, some, T * N * sizeof(float));
     }
-    void *owned[] = {x, w, all, some};
-    for (size_t i = 0; i < G_N_ELEMENTS(owned); i++)
-        free(owned[i]);
+    free(all);
+    free(some);
 }
 END_TEST
 
@@ -337,7 +325,7 @@ START_TEST(tokens_do_not_change_each_other_in_experts)
     enum { T = 70, H = 130, F = 45 };
     if (!moe_has_avx512())
         return;
-    float *x = random_floats("x", T * H), *w = random_floats("w", 3 * H * F);
+    g_autofree float *x = random_floats("x", T * H), *w = random_floats("w", 3 * H * F);
     const MoeMatrix gate = {w, MOE_F32, F, H, .precision = MOE_PRECISION_BF16};
     MoeExpert expert = {.gate = gate, .up = gate, .down = gate};
     expert.up.data = w + H * F;
@@ -352,9 +340,8 @@ START_TEST(tokens_do_not_change_each_other_in_experts)
         moe_experts_swiglu(1, H, F, &expert, single, x + t * H, hidden, alone);
         ck_assert_mem_eq(alone, all + t * H, sizeof(alone));
     }
-    void *owned[] = {x, w, all, hidden};
-    for (size_t i = 0; i < G_N_ELEMENTS(owned); i++)
-        free(owned[i]);
+    free(all);
+    free(hidden);
 }
 END_TEST
 

@@ -2,6 +2,8 @@
 
 #include "tests/unit/harness.h"
 
+#include "sim/base/rng.h"
+
 #include <glib/gstdio.h>
 #include <math.h>
 #include <stdlib.h>
@@ -28,6 +30,27 @@ void assert_close(double a, double b, double relative)
 {
     ck_assert_msg(fabs(a - b) <= relative * fabs(b), "%.17g is not within %.3g of %.17g", a,
                   relative, b);
+}
+
+float *random_floats(const char *stream, gsize n)
+{
+    GRand *rng = moe_rng_new(1, stream);
+    float *x = g_new(float, n);
+    for (gsize i = 0; i < n; i++)
+        x[i] = (float)g_rand_double_range(rng, -1, 1);
+    g_rand_free(rng);
+    return x;
+}
+
+double error_of(const float *got, const float *expected, gsize n)
+{
+    double worst = 0, largest = 0;
+    for (gsize i = 0; i < n; i++) {
+        ck_assert(isfinite(got[i]));
+        worst = fmax(worst, fabs((double)got[i] - expected[i]));
+        largest = fmax(largest, fabs((double)expected[i]));
+    }
+    return worst == 0 ? 0 : worst / largest;
 }
 
 const char *test_folder(void)

@@ -27,6 +27,12 @@ void assert_no_error(const GError *error);
 /* Fails unless |a - b| <= relative * |b|. */
 void assert_close(double a, double b, double relative);
 
+/* @n numbers from -1 to 1, the same for the same @stream; free with g_free(). */
+float *random_floats(const char *stream, gsize n);
+
+/* The largest difference, as a share of the largest expected value; all of @got must be finite. */
+double error_of(const float *got, const float *expected, gsize n);
+
 /* A fresh folder for the test; removed with all that is in it when the program ends well. */
 const char *test_folder(void);
 

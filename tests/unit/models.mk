@@ -30,6 +30,10 @@ unit_programs += tests/unit/check_kernels
 tests_unit_check_kernels_CFLAGS = $(unit_cflags)
 tests_unit_check_kernels_LDADD = $(unit_ldadd)
 
+unit_programs += tests/unit/check_gate
+tests_unit_check_gate_CFLAGS = $(unit_cflags)
+tests_unit_check_gate_LDADD = $(unit_ldadd)
+
 unit_programs += tests/unit/check_kernel_threads
 tests_unit_check_kernel_threads_CFLAGS = $(unit_cflags)
 tests_unit_check_kernel_threads_LDADD = $(unit_ldadd)
