@@ -141,8 +141,9 @@ def run_transformers(folder, ids, threads, kind):
 
 def run_moesim(prefill, model, precision, ids, threads, work):
     table, logits = os.path.join(work, "prefill.csv"), os.path.join(work, "logits.bin")
-    subprocess.run([prefill, "--precision", precision, "--threads", str(threads), "--tokens", str(len(ids)), "--csv", table,
-                    "--logits", logits, model], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([prefill, "--precision", precision, "--threads", str(threads),
+                    "--tokens", str(len(ids)), "--csv", table, "--logits", logits, model],
+                   check=True, stdout=subprocess.DEVNULL)
     with open(table) as file:
         rows = [row for row in csv.DictReader(file) if row["stage"] == "all"]
     return float(rows[0]["seconds"]), np.fromfile(logits, np.float32), float(rows[0]["bound_share"])

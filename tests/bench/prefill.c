@@ -1,14 +1,14 @@
 /* prefill.c - times a whole prefill: tokens in, routing and the last token's logits out.
  *
- * prefill [--tokens N] [--precision f32|bf16] [--csv FILE] [--logits FILE] MODEL...   prints a table; the
- *     CSV file has the columns model, precision, tokens, stage, seconds, tokens_s, gflop_s, sgemm_gflop_s, bound_share; the other
- *     file the logits behind the last token, floats
+ * prefill [--tokens N] [--precision f32|bf16] [--csv FILE] [--logits FILE] MODEL...   prints a
+ *     table; the CSV file has the columns model, precision, tokens, stage, seconds, tokens_s, gflop_s,
+ *     sgemm_gflop_s, bound_share; the other file the logits behind the last token, floats
  * prefill --make f32|bf16 FOLDER   writes a checkpoint of random weights: OLMoE of hidden 1024, 8
  *     blocks, 16 heads, 16 experts of 1024, top-2, vocabulary 4096
  *
  * The tokens are one sequence, or as many as the model's context demands. The best of at least three
- * runs counts, and before each the SGEMM roof is measured, of which the best counts too. FLOP are those of the
- * matrix products and of the attention that the causal mask leaves. Loading is not timed; the
+ * runs counts, and before each the SGEMM roof is measured, of which the best counts too. FLOP are those
+ * of the matrix products and of the attention that the causal mask leaves. Loading is not timed; the
  * checks of weights and logits are.
  */
 #include "config.h"
