@@ -113,7 +113,7 @@ MoeSafetensors *moe_kept_load(const char *path, const char *key, MoeTrace *trace
     if (g_strcmp0(moe_safetensors_metadata(file, "key"), key) != 0) {
         moe_fail(error, MOE_ERROR_INPUT,
                  "%s: what was kept of a run is of another one: of other texts, another model, "
-                 "precision or moesim; remove it, or begin anew with --force",
+                 "precision or moesim",
                  path);
         return NULL;
     }
@@ -128,9 +128,7 @@ MoeSafetensors *moe_kept_load(const char *path, const char *key, MoeTrace *trace
         digest(trace, *n_layers_out, moe_safetensors_metadata(file, "next_block"),
                memory != NULL ? memory : "", states->data);
     if (memory == NULL || g_strcmp0(moe_safetensors_metadata(file, "digest"), expected) != 0) {
-        moe_fail(error, MOE_ERROR_INPUT,
-                 "%s: what was kept of a run is damaged; remove it, or begin anew with --force",
-                 path);
+        moe_fail(error, MOE_ERROR_INPUT, "%s: what was kept of a run is damaged", path);
         return NULL;
     }
     *memory_out = g_ascii_strtod(memory, NULL);

@@ -182,7 +182,8 @@ static MoeSafetensors *go_on(Recorder *r, int *first_block_out, GError **error)
         r->next = 0;
         *first_block_out = 0;
         if (!job->kept_force)
-            g_propagate_error(error, g_steal_pointer(&inner));
+            moe_fail(error, MOE_ERROR_INPUT, "%s; remove it, or begin anew with --force",
+                     inner->message);
         return NULL;
     }
     /* As it was cut, so it goes on: products of other sizes may round in another way. */

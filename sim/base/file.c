@@ -198,6 +198,25 @@ static gboolean fail_exists(const char *path, GError **error)
     return moe_fail(error, MOE_ERROR_FAILED, "%s: exists already; add --force to replace it", path);
 }
 
+/* Remembers @path and its parents that are not there, outermost first. The names stay for as long as
+ * the program runs. */
+static void remember_missing(const char *path)
+{
+    if (g_file_test(path, G_FILE_TEST_EXISTS))
+        return;
+    g_autofree char *parent = g_path_get_dirname(path);
+    if (strcmp(parent, path) != 0)
+        remember_missing(parent);
+    remember(g_strdup(path));
+}
+
+/* Makes the folder @path and its parents where they are missing. Returns 0, or sets errno. */
+static int make_folders(const char *path)
+{
+    remember_missing(path);
+    return g_mkdir_with_parents(path, 0777);
+}
+
 static gboolean fail_write(const char *path, int code, GError **error)
 {
     return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be written: %s", path, g_strerror(code));
@@ -239,6 +258,9 @@ static char *temporary_name(const char *target)
  * remembered first: a signal may come as soon as the file is there. */
 static int open_temporary(MoeWriter *writer, mode_t mode)
 {
+    g_autofree char *folder = g_path_get_dirname(writer->target);
+    if (make_folders(folder) != 0)
+        return -1;
     writer->temporary = temporary_name(writer->target);
     remember(writer->temporary);
     int fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
@@ -368,24 +390,11 @@ gboolean moe_file_write(const char *path, gboolean force, const void *data, size
     return moe_writer_close(writer, error);
 }
 
-/* Remembers @path and its parents that are not there, outermost first. The names stay for as long as
- * the program runs. */
-static void remember_missing(const char *path)
-{
-    if (g_file_test(path, G_FILE_TEST_EXISTS))
-        return;
-    g_autofree char *parent = g_path_get_dirname(path);
-    if (strcmp(parent, path) != 0)
-        remember_missing(parent);
-    remember(g_strdup(path));
-}
-
 gboolean moe_folder_prepare(const char *path, gboolean force, GError **error)
 {
     if (*path == '\0')
         return moe_fail(error, MOE_ERROR_USAGE, "the name of the folder to write to is empty");
-    remember_missing(path);
-    if (g_mkdir_with_parents(path, 0777) != 0)
+    if (make_folders(path) != 0)
         return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be created: %s", path,
                         g_strerror(errno));
     g_autoptr(GError) inner = NULL;

@@ -32,7 +32,8 @@ char *moe_file_digest(const char *path, GError **error) G_GNUC_WARN_UNUSED_RESUL
 /* A file being written. */
 typedef struct MoeWriter MoeWriter;
 
-/* Opens a temporary file beside @path, with the permissions of what it will replace. When @path
+/* Opens a temporary file beside @path, with the permissions of what it will replace; folders of its
+ * path that are missing are made. When @path
  * exists, it must be replaceable: with @force, or when it is not a regular file (a pipe, a device),
  * which is then written to directly. Errors: MOE_ERROR_FAILED (exists, a link to nothing, cannot be
  * created), MOE_ERROR_USAGE (an empty name); NULL then. */
@@ -65,8 +66,8 @@ gboolean moe_writer_close(MoeWriter *writer, GError **error) G_GNUC_WARN_UNUSED_
 void moe_writer_cancel(MoeWriter *writer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeWriter, moe_writer_cancel)
 
-/* Removes the temporary files of all writers that are open, and the folders that moe_folder_prepare()
- * made if they are empty. Safe in a signal handler; the program must end then. */
+/* Removes the temporary files of all writers that are open, and the folders that were made for them or
+ * by moe_folder_prepare() if they are empty. Safe in a signal handler; the program must end then. */
 void moe_writer_remove_unfinished(void);
 
 /* Writes @length bytes to @path in one go, atomically, as above. */

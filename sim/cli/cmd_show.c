@@ -307,6 +307,10 @@ static int kind_of(const char *name, GError **error)
     }
     if (g_file_test(name, G_FILE_TEST_IS_DIR))
         return is_file_in(name, "run.json") ? RUN : MODEL;
+    if (g_file_test(name, G_FILE_TEST_EXISTS) && !g_file_test(name, G_FILE_TEST_IS_REGULAR)) {
+        moe_fail(error, MOE_ERROR_INPUT, "%s: not a regular file", name);
+        return -1;
+    }
     if (g_str_has_suffix(name, ".safetensors"))
         return TRACE;
     if (g_str_has_suffix(name, ".json") || g_str_has_suffix(name, ".gguf"))

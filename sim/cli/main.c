@@ -6,7 +6,10 @@
 #include "sim/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,19 +63,59 @@ static void stop(int number)
     raise(number);
 }
 
-/* Weights are read where they are mapped; pages that the file no longer has cannot be. */
-static void shrunk(int number)
+static void put(const char *text)
 {
-    static const char text[] = "moesim: a file became shorter while it was read; give the command "
-                               "again when nothing writes to its files\n";
+    if (write(STDERR_FILENO, text, strlen(text)) < 0)
+        _exit(MOE_ERROR_FAILED);
+}
+
+static uintptr_t read_hexadecimal(const char **text)
+{
+    uintptr_t value = 0;
+    for (int digit; (digit = g_ascii_xdigit_value(**text)) >= 0; (*text)++)
+        value = value << 4 | (uintptr_t)digit;
+    return value;
+}
+
+/* Writes the name of the file that is mapped at @address, by nothing that a signal handler must not
+ * do. Each line of the list is "FROM-TO MODE OFFSET DEVICE INODE  /PATH". */
+static void put_mapped(uintptr_t address)
+{
+    char line[PATH_MAX + 128], c;
+    size_t n = 0;
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && read(fd, &c, 1) == 1) {
+        if (n < sizeof(line) - 1)
+            line[n++] = c;
+        if (c != '\n')
+            continue;
+        line[n - 1] = '\0';
+        n = 0;
+        const char *at = line, *path = strchr(line, '/');
+        uintptr_t from = read_hexadecimal(&at);
+        uintptr_t to = *at++ == '-' ? read_hexadecimal(&at) : 0;
+        if (address >= from && address < to && path != NULL) {
+            put(path);
+            put(":");
+            return;
+        }
+    }
+    put("a file");
+}
+
+/* Weights are read where they are mapped; pages that the file no longer has cannot be. */
+static void shrunk(int number, siginfo_t *info, void *context)
+{
     static char told;
     (void)number;
+    (void)context;
     while (
         __atomic_test_and_set(&told, __ATOMIC_SEQ_CST)) /* by another thread, which ends us all */
         pause();
     moe_writer_remove_unfinished();
-    if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
-        _exit(MOE_ERROR_FAILED);
+    put("moesim: ");
+    put_mapped((uintptr_t)info->si_addr);
+    put(" became shorter while it was read; give the command again when nothing writes to it\n");
     _exit(MOE_ERROR_INPUT);
 }
 
@@ -83,7 +126,8 @@ static void clean_up_on_signals(void)
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         if (signal(numbers[i], stop) == SIG_IGN)
             signal(numbers[i], SIG_IGN); /* nohup */
-    signal(SIGBUS, shrunk);
+    const struct sigaction action = {.sa_sigaction = shrunk, .sa_flags = SA_SIGINFO};
+    sigaction(SIGBUS, &action, NULL);
 }
 
 /* Threads that wait for each other spin for milliseconds in libgomp, which is hardly faster on an

@@ -5,6 +5,7 @@ PATH=$(cd "${builddir:-build}" && pwd):$PATH
 export PATH
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
+top=$(cd "${srcdir:-.}" && pwd) || exit 1
 cd "$work" || exit 1
 failed=0
 
@@ -35,7 +36,11 @@ trace="moesim trace --synthetic balanced --tokens 20000 olmoe-tiny"
         moesim show h800 >/dev/full 2>err
         failed_with $? "standard output cannot be written" "show > /dev/full"
     fi
-    fails "no/such/folder/t.safetensors: cannot be written" $trace -o no/such/folder/t.safetensors
+    # Folders are made for what is written, and for nothing else.
+    $trace -o new/folder/t.safetensors >out 2>err
+    [ -s new/folder/t.safetensors ] || { echo "FAILED: no folder was made"; cat err; failed=1; }
+    fails "File too large" sh -c "trap '' XFSZ && ulimit -f 64 && $trace -o other/folder/t.safetensors"
+    [ ! -e other ] || { echo "FAILED: an empty folder was left"; failed=1; }
     mkdir folder
     fails "folder: is a folder; give the name of a file" $trace -o folder
     echo mine >mine.safetensors
@@ -123,7 +128,21 @@ trace="moesim trace --synthetic balanced --tokens 20000 olmoe-tiny"
         fi
         [ $signal = KILL ] || ! ls drawn/step.pdf* 2>/dev/null || { echo "FAILED: half a figure"; failed=1; }
     done
-    # What a mapped file that is cut short comes to.
+    # What a mapped file that is cut short comes to, and whether it is named.
+    cp -r "$top/models/presets/olmoe-tiny" model
+    moesim trace model sample -o shrunk.safetensors >out 2>err &
+    pid=$!
+    while ! grep -qs model.safetensors /proc/$pid/maps; do
+        kill -0 $pid 2>/dev/null || break
+    done
+    truncate -s 200000 model/model.safetensors
+    wait $pid
+    status=$?
+    if [ $status -ne 3 ] || ! grep -q "/model.safetensors: .*shorter" err; then
+        echo "FAILED: status $status when weights shrink"
+        cat err
+        failed=1
+    fi
     PATH=$work/bin:$PATH timeout --preserve-status -s BUS 1 moesim plot drawn 2>err
     status=$?
     if [ $status -ne 3 ] || ! grep -q "^moesim: a file became shorter while it was read" err; then

@@ -56,6 +56,10 @@ LC_ALL=C sed 's/\("next_block": *"\)[0-9]/\19/' saved.part >moved.safetensors.pa
 cmp -s saved.part moved.safetensors.part && fail "next_block was not found"
 if trace -q -o moved.safetensors 2>err; then fail "a state of another block was used"; fi
 grep -q "moved.safetensors.part: " err || fail "$(cat err)"
+# Nothing that was kept of a run: refused, with what to do.
+echo notes >noted.safetensors.part
+if trace -q -o noted.safetensors 2>err; then fail "notes were used as a state"; fi
+grep -q "noted.safetensors.part: .*; remove it, or begin anew with --force" err || fail "$(cat err)"
 # A byte in the middle changed: refused. Left alone with --no-resume.
 size=$(stat -c %s saved.part)
 printf X | dd of=saved.part bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
