@@ -6,7 +6,8 @@
  *   - a model's: golden.safetensors (tokens.id, sequences.offsets, layers.L.router_logits,
  *     .experts, .weights, .hidden, .dropped, logits or logits_every_16; of an encoder and a decoder
  *     encoder.layers.L..., decoder.layers.L..., and decoder.tokens.id and decoder.sequences.offsets
- *     of what the decoder reads) beside config.json and the weights or model.gguf, or, without weights, with MANIFEST.json naming the model and, when there are any, the texts;
+ *     of what the decoder reads) beside config.json and the weights or model.gguf, or, without
+ *     weights, with MANIFEST.json naming the model and, when there are any, the texts;
  *   - stored blocks: golden.safetensors with TYPE.blocks or TYPE.codes and TYPE.values.
  */
 #ifndef MOE_SIM_GOLDEN_H

@@ -18,7 +18,8 @@ typedef struct {
 } MoeRun;
 
 /* Lowers and simulates @scenario, and, unless it says control: none, the same tokens under balanced
- * routing. What takes long is announced where @progress is. Free with moe_run_free(). Errors: as moe_lower() and moe_engine_run(); NULL then. */
+ * routing. What takes long is announced where @progress is. Free with moe_run_free(). Errors: as
+ * moe_lower() and moe_engine_run(); NULL then. */
 MoeRun *moe_run(const MoeScenario *scenario, MoeProgress *progress,
                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void moe_run_free(MoeRun *run);
