@@ -96,6 +96,12 @@ static gint64 count_ports(const MoeTopology *topology, gint64 first, gint64 end,
     return n;
 }
 
+static void ranks_clear(MoeRanks *ranks)
+{
+    g_free(ranks->first);
+    g_free(ranks->ports);
+}
+
 static void find_ranks(const MoeTopology *topology, gint64 n_ranks, MoeRanks *ranks)
 {
     ranks->n_ranks = n_ranks;
@@ -275,15 +281,22 @@ static gboolean check_node(const MoeCollective *job, const MoeCollectiveKind *ki
                     kind->name, n_ranks, n_nodes, n_nodes == 1 ? "" : "s", group->scale_up->name);
 }
 
+/* NULL: none is called so. */
+static const MoeCollectiveKind *find_kind(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
+        if (strcmp(kinds[i]->name, name) == 0)
+            return kinds[i];
+    return NULL;
+}
+
 static gboolean plan(const MoeCollective *job, MoeSchedule *schedule, GError **error)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        if (strcmp(kinds[i]->name, job->algorithm) != 0)
-            continue;
-        if (!check_node(job, kinds[i], schedule->programs->n_ranks, error))
-            return FALSE;
-        kinds[i]->plan(job, schedule);
-    }
+    const MoeCollectiveKind *kind = find_kind(job->algorithm);
+    if (kind != NULL && !check_node(job, kind, schedule->programs->n_ranks, error))
+        return FALSE;
+    if (kind != NULL)
+        kind->plan(job, schedule);
     if (schedule->round == 0) /* one rank alone launches its kernel too */
         moe_schedule_round(schedule);
     return TRUE;
@@ -305,12 +318,26 @@ gboolean moe_collective_lower(const MoeCollective *job, MoePrograms *programs, G
     };
     find_ranks(job->topology, programs->n_ranks, &schedule.ranks);
     gboolean good = plan(job, &schedule, error);
-    g_free(schedule.ranks.first);
-    g_free(schedule.ranks.ports);
+    ranks_clear(&schedule.ranks);
     g_array_unref(schedule.sums);
     if (route_error != NULL)
         g_propagate_error(error, g_steal_pointer(&route_error));
     return good && (error == NULL || *error == NULL);
+}
+
+double moe_collective_messages(const MoeCollective *job, gint64 n_ranks)
+{
+    const MoeCollectiveKind *kind = find_kind(job->algorithm);
+    double n = (double)n_ranks;
+    if (n_ranks < 2)
+        return 0;
+    if (job->operation == MOE_ALL_TO_ALL || kind == NULL)
+        return n * (n - 1);
+    MoeRanks ranks;
+    find_ranks(job->topology, n_ranks, &ranks);
+    double messages = kind->messages(job, &ranks);
+    ranks_clear(&ranks);
+    return messages;
 }
 
 double moe_collective_estimate(const MoeTopology *topology, const MoePrograms *programs)

@@ -68,6 +68,10 @@ gboolean moe_collective_does(const char *operation, const char *algorithm, GErro
 gboolean moe_collective_lower(const MoeCollective *job, MoePrograms *programs,
                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* About how many messages moe_collective_lower() would make for @n_ranks ranks, before it does: within
+ * a factor of four when there is a byte for every part. */
+double moe_collective_messages(const MoeCollective *job, gint64 n_ranks);
+
 /* What @programs, of one collective, promise to take: the sum over rounds of the slowest rank's
  * delays, longest latency, and bytes over its slowest route, as if links were never shared. s. */
 double moe_collective_estimate(const MoeTopology *topology, const MoePrograms *programs);
@@ -77,14 +81,6 @@ double moe_collective_estimate(const MoeTopology *topology, const MoePrograms *p
 /* What an algorithm fills: the functions below. */
 typedef struct MoeSchedule MoeSchedule;
 
-typedef struct {
-    const char *name;
-    const char *summary;
-    guint operations;  /* 1 << MoeOperation of those that it does */
-    gboolean one_node; /* works inside the switch of one node */
-    void (*plan)(const MoeCollective *job, MoeSchedule *schedule);
-} MoeCollectiveKind;
-
 /* The ranks node by node, and the ways out of each node. A channel is one ring or tree beside the
  * others: with k NICs per node (the fewest of any), k of them, so that all NICs work; on one node,
  * and without NICs, 1. Port c of a node is the first of its ranks that has NIC c of those it has. */
@@ -93,6 +89,16 @@ typedef struct {
     gint64 *first; /* [n_nodes + 1]: node m has ranks first[m] ... first[m + 1] - 1 */
     gint64 *ports; /* [n_nodes, n_channels] */
 } MoeRanks;
+
+typedef struct {
+    const char *name;
+    const char *summary;
+    guint operations;  /* 1 << MoeOperation of those that it does */
+    gboolean one_node; /* works inside the switch of one node */
+    void (*plan)(const MoeCollective *job, MoeSchedule *schedule);
+    /* About how many messages that makes, within a factor of four; of more than one rank. */
+    double (*messages)(const MoeCollective *job, const MoeRanks *ranks);
+} MoeCollectiveKind;
 
 const MoeRanks *moe_schedule_ranks(const MoeSchedule *schedule);
 

@@ -15,6 +15,15 @@ static void exchange(MoeSchedule *schedule, gint64 n, gboolean reduce)
     moe_schedule_round(schedule);
 }
 
+static double messages(const MoeCollective *job, const MoeRanks *ranks)
+{
+    double n = (double)ranks->n_ranks;
+    return job->operation == MOE_SEND_RECEIVE ? 1
+           : job->operation == MOE_BROADCAST  ? n - 1
+           : job->operation == MOE_ALL_REDUCE ? 2 * n * (n - 1)
+                                              : n * (n - 1);
+}
+
 static void plan(const MoeCollective *job, MoeSchedule *schedule)
 {
     gint64 n = moe_schedule_ranks(schedule)->n_ranks;
@@ -36,8 +45,11 @@ static void plan(const MoeCollective *job, MoeSchedule *schedule)
         exchange(schedule, n, FALSE);
 }
 
-const MoeCollectiveKind moe_collective_direct = {"direct", "every rank sends to all others at once",
+const MoeCollectiveKind moe_collective_direct = {"direct",
+                                                 "every rank sends to all others at once",
                                                  1U << MOE_ALL_REDUCE | 1U << MOE_ALL_GATHER |
                                                      1U << MOE_REDUCE_SCATTER |
                                                      1U << MOE_BROADCAST | 1U << MOE_SEND_RECEIVE,
-                                                 FALSE, plan};
+                                                 FALSE,
+                                                 plan,
+                                                 messages};

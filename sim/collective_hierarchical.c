@@ -109,12 +109,32 @@ static void broadcast(const Work *w, const MoeCollective *job)
     moe_schedule_round(w->schedule);
 }
 
+/* The fewest ranks of any node. */
+static gint64 count_rails(const MoeRanks *ranks)
+{
+    gint64 n_rails = ranks->n_ranks;
+    for (gint64 m = 0; m < ranks->n_nodes; m++)
+        n_rails = MIN(n_rails, ranks->first[m + 1] - ranks->first[m]);
+    return n_rails;
+}
+
+/* Of one way: within the nodes every rank with the other ones that work for rails, between them the
+ * turns of the rings, and to these ranks what is not there. */
+static double messages(const MoeCollective *job, const MoeRanks *ranks)
+{
+    double n = (double)ranks->n_ranks, nodes = (double)ranks->n_nodes;
+    double rails = (double)count_rails(ranks), inside = (n - nodes) * rails;
+    gint64 bytes = (job->bytes - 1) / count_rails(ranks) + 1;
+    if (job->operation == MOE_BROADCAST)
+        return rails + inside + rails * (nodes - 1) * moe_schedule_pieces(job, bytes);
+    return (inside + (nodes - 1) * nodes * rails) * (job->operation == MOE_ALL_REDUCE ? 2 : 1) +
+           (job->operation == MOE_ALL_REDUCE ? 0 : n - nodes * rails);
+}
+
 static void plan(const MoeCollective *job, MoeSchedule *schedule)
 {
     const MoeRanks *ranks = moe_schedule_ranks(schedule);
-    Work w = {schedule, ranks, ranks->n_ranks, job->operation != MOE_ALL_REDUCE};
-    for (gint64 m = 0; m < ranks->n_nodes; m++)
-        w.n_rails = MIN(w.n_rails, ranks->first[m + 1] - ranks->first[m]);
+    Work w = {schedule, ranks, count_rails(ranks), job->operation != MOE_ALL_REDUCE};
     if (ranks->n_ranks == 1)
         return;
     if (job->operation == MOE_BROADCAST) {
@@ -139,6 +159,9 @@ static void plan(const MoeCollective *job, MoeSchedule *schedule)
 }
 
 const MoeCollectiveKind moe_collective_hierarchical = {
-    "hierarchical", "at once inside the nodes, in rings between them",
+    "hierarchical",
+    "at once inside the nodes, in rings between them",
     1U << MOE_ALL_REDUCE | 1U << MOE_ALL_GATHER | 1U << MOE_REDUCE_SCATTER | 1U << MOE_BROADCAST,
-    FALSE, plan};
+    FALSE,
+    plan,
+    messages};

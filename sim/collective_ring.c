@@ -57,6 +57,21 @@ static void pass_on(const MoeCollective *job, MoeSchedule *schedule, gint64 *con
     }
 }
 
+/* Every rank has one next rank in a round, at a node's border one per channel. Of pieces, those of all
+ * channels go together inside of a node but at the beginning and the end. */
+static double messages(const MoeCollective *job, const MoeRanks *ranks)
+{
+    gint64 n = ranks->n_ranks, nodes = ranks->n_nodes, channels = ranks->n_channels;
+    if (job->operation == MOE_SEND_RECEIVE)
+        return (double)n;
+    if (job->operation == MOE_BROADCAST) {
+        gint64 pieces = moe_schedule_pieces(job, (job->bytes - 1) / channels + 1);
+        return (double)(pieces * (nodes - 1) * channels + (pieces + channels - 1) * (n - nodes));
+    }
+    return (double)((n - 1) * (n + nodes * (channels - 1))) *
+           (job->operation == MOE_ALL_REDUCE ? 2 : 1);
+}
+
 static void plan(const MoeCollective *job, MoeSchedule *schedule)
 {
     const MoeRanks *ranks = moe_schedule_ranks(schedule);
@@ -82,7 +97,10 @@ static void plan(const MoeCollective *job, MoeSchedule *schedule)
 }
 
 const MoeCollectiveKind moe_collective_ring = {
-    "ring", "parts go round, N-1 rounds per turn; one ring per NIC of a node",
+    "ring",
+    "parts go round, N-1 rounds per turn; one ring per NIC of a node",
     1U << MOE_ALL_REDUCE | 1U << MOE_ALL_GATHER | 1U << MOE_REDUCE_SCATTER | 1U << MOE_BROADCAST |
         1U << MOE_SEND_RECEIVE,
-    FALSE, plan};
+    FALSE,
+    plan,
+    messages};

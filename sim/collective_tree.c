@@ -100,6 +100,18 @@ static void add_moves(MoeSchedule *schedule, const Tree *tree, gboolean up, gint
     }
 }
 
+/* A piece crosses every link of its tree, twice where it comes down again; those of all trees go
+ * together in the chains inside of nodes but at the beginning and the end. */
+static double messages(const MoeCollective *job, const MoeRanks *ranks)
+{
+    gint64 n_trees = 2 * ranks->n_channels, n = ranks->n_ranks, nodes = ranks->n_nodes;
+    gint64 pieces = moe_schedule_pieces(job, (job->bytes - 1) / n_trees + 1);
+    gint64 once = nodes == 1
+                      ? n_trees * (n - 1) * pieces
+                      : n_trees * (nodes - 1) * pieces + (pieces + n_trees - 1) * (n - nodes);
+    return (double)once * (job->operation == MOE_ALL_REDUCE ? 2 : 1);
+}
+
 static void plan(const MoeCollective *job, MoeSchedule *schedule)
 {
     const MoeRanks *ranks = moe_schedule_ranks(schedule);
@@ -128,5 +140,9 @@ static void plan(const MoeCollective *job, MoeSchedule *schedule)
 }
 
 const MoeCollectiveKind moe_collective_tree = {
-    "tree", "two binary trees over the nodes, chains inside, in pieces",
-    1U << MOE_ALL_REDUCE | 1U << MOE_BROADCAST, FALSE, plan};
+    "tree",
+    "two binary trees over the nodes, chains inside, in pieces",
+    1U << MOE_ALL_REDUCE | 1U << MOE_BROADCAST,
+    FALSE,
+    plan,
+    messages};

@@ -51,6 +51,9 @@ MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced,
  * names no algorithm, of their algorithms, the one that moe_collective_estimate() finds fastest. */
 MoeLowered *moe_lower_collective(const MoeScenario *scenario,
                                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* About how many messages that makes, within a factor of four, before it is done. */
+double moe_lower_collective_messages(const MoeScenario *scenario);
 void moe_lowered_free(MoeLowered *lowered);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeLowered, moe_lowered_free)
 

@@ -5,13 +5,10 @@
 
 #include <math.h>
 
-/* The programs of one variant of the kernels; NULL with an error. */
-static MoePrograms *lower_variant(const MoeScenario *s, const MoeKernelVariant *variant,
-                                  const char *algorithm, GError **error)
+static MoeCollective job_of(const MoeScenario *s, const MoeKernelVariant *variant,
+                            const char *algorithm)
 {
-    g_autoptr(MoePrograms) programs = moe_programs_new(s->n_ranks);
-    programs->layer = -1;
-    const MoeCollective job = {
+    return (MoeCollective){
         .topology = s->topology,
         .operation = (MoeOperation)s->file.collective.operation,
         .algorithm = algorithm,
@@ -24,6 +21,15 @@ static MoePrograms *lower_variant(const MoeScenario *s, const MoeKernelVariant *
         .message = variant->message,
         .rate = variant->rate,
     };
+}
+
+/* The programs of one variant of the kernels; NULL with an error. */
+static MoePrograms *lower_variant(const MoeScenario *s, const MoeKernelVariant *variant,
+                                  const char *algorithm, GError **error)
+{
+    g_autoptr(MoePrograms) programs = moe_programs_new(s->n_ranks);
+    programs->layer = -1;
+    const MoeCollective job = job_of(s, variant, algorithm);
     return moe_collective_lower(&job, programs, error) ? g_steal_pointer(&programs) : NULL;
 }
 
@@ -39,8 +45,14 @@ static MoeKernelVariant plain_variant(const MoeScenario *s)
     return (MoeKernelVariant){.startup = cost.startup, .message = cost.message, .rate = NAN};
 }
 
-/* Of the variants that fit, the one with the best promise. */
-static gboolean choose(const MoeScenario *s, MoeLowered *lowered, GError **error)
+/* One way to do it. */
+typedef struct {
+    MoeKernelVariant variant;
+    const char *algorithm; /* static */
+} Candidate;
+
+/* The variants of the kernels that fit, or one without constants; GArray of Candidate. */
+static GArray *list_candidates(const MoeScenario *s)
 {
     guint n;
     const char *wanted = s->file.collective.algorithm;
@@ -48,31 +60,52 @@ static gboolean choose(const MoeScenario *s, MoeLowered *lowered, GError **error
         moe_kernels_variants(s->kernels, moe_operation_names()[s->file.collective.operation], &n);
     g_autofree const char **all =
         moe_collective_algorithms((MoeOperation)s->file.collective.operation);
-    const MoeKernelVariant plain = plain_variant(s);
-    gboolean any = FALSE;
-    for (guint i = 0; i < n && wanted != NULL; i++)
-        any = any || variants[i].algorithm == NULL || g_str_equal(variants[i].algorithm, wanted);
-    if (n == 0 || (wanted != NULL && !any)) {
-        variants = &plain;
-        n = 1;
-    }
-    double best = INFINITY;
-    g_autoptr(GError) last = NULL;
+    GArray *candidates = g_array_new(FALSE, FALSE, sizeof(Candidate));
     for (guint i = 0; i < n; i++) {
         const char *own = variants[i].algorithm != NULL ? variants[i].algorithm : all[0];
         if (wanted != NULL && variants[i].algorithm != NULL && !g_str_equal(wanted, own))
             continue;
+        Candidate candidate = {variants[i], wanted != NULL ? wanted : own};
+        g_array_append_val(candidates, candidate);
+    }
+    if (candidates->len == 0) {
+        Candidate candidate = {plain_variant(s), wanted != NULL ? wanted : all[0]};
+        g_array_append_val(candidates, candidate);
+    }
+    return candidates;
+}
+
+double moe_lower_collective_messages(const MoeScenario *scenario)
+{
+    g_autoptr(GArray) candidates = list_candidates(scenario);
+    double most = 0;
+    for (guint i = 0; i < candidates->len; i++) {
+        const Candidate *c = &g_array_index(candidates, Candidate, i);
+        const MoeCollective job = job_of(scenario, &c->variant, c->algorithm);
+        most = fmax(most, moe_collective_messages(&job, scenario->n_ranks));
+    }
+    return most;
+}
+
+/* Of the candidates that work, the one with the best promise. */
+static gboolean choose(const MoeScenario *s, MoeLowered *lowered, GError **error)
+{
+    g_autoptr(GArray) candidates = list_candidates(s);
+    double best = INFINITY;
+    g_autoptr(GError) last = NULL;
+    for (guint i = 0; i < candidates->len; i++) {
+        const Candidate *c = &g_array_index(candidates, Candidate, i);
         g_clear_error(&last);
-        MoePrograms *programs =
-            lower_variant(s, &variants[i], wanted != NULL ? wanted : own, &last);
-        double promise =
-            programs != NULL ? moe_collective_estimate(s->topology, programs) : INFINITY;
+        MoePrograms *programs = lower_variant(s, &c->variant, c->algorithm, &last);
+        double promise = programs == NULL       ? INFINITY
+                         : candidates->len == 1 ? 0
+                                                : moe_collective_estimate(s->topology, programs);
         if (promise < best) {
             best = promise;
             moe_programs_free(lowered->programs);
             lowered->programs = g_steal_pointer(&programs);
-            lowered->algorithm = wanted != NULL ? wanted : own;
-            lowered->protocol = variants[i].protocol;
+            lowered->algorithm = c->algorithm;
+            lowered->protocol = c->variant.protocol;
         }
         moe_programs_free(programs);
     }

@@ -129,6 +129,13 @@ char *moe_run_effort(gint64 messages)
                      moe_units_format((double)messages * bytes, MOE_UNIT_BYTES, memory));
 }
 
+static void announce(gint64 messages, MoeProgress *progress)
+{
+    g_autofree char *effort = moe_run_effort(messages);
+    if (effort != NULL)
+        moe_progress_note(progress, effort);
+}
+
 static gboolean simulate(const MoeScenario *s, gboolean balanced, MoeProgress *progress,
                          MoeLowered **lowered_out, MoeResult **result_out, GError **error)
 {
@@ -136,9 +143,8 @@ static gboolean simulate(const MoeScenario *s, gboolean balanced, MoeProgress *p
     if (*lowered_out == NULL)
         return FALSE;
     const MoePrograms *programs = (*lowered_out)->programs;
-    g_autofree char *effort = moe_run_effort(moe_programs_messages(programs));
-    if (effort != NULL && !balanced)
-        moe_progress_note(progress, effort);
+    if (!moe_scenario_is_collective(s) && !balanced)
+        announce(moe_programs_messages(programs), progress);
     g_autoptr(MoeTimes) times =
         moe_engine_run(s->topology, programs, &s->file.network, progress, error);
     if (times == NULL)
@@ -151,6 +157,8 @@ MoeRun *moe_run(const MoeScenario *scenario, MoeProgress *progress, GError **err
 {
     g_autoptr(MoeRun) run = g_new0(MoeRun, 1);
     run->scenario = scenario;
+    if (moe_scenario_is_collective(scenario))
+        announce((gint64)moe_lower_collective_messages(scenario), progress);
     if (!simulate(scenario, FALSE, progress, &run->lowered, &run->result, error))
         return NULL;
     if (scenario->file.control == MOE_CONTROL_BALANCED && !moe_scenario_is_collective(scenario)) {

@@ -142,6 +142,16 @@ static void check_messages(const MoeCollective *job, const MoePrograms *programs
         ck_assert_double_lt(fabs(bytes[i]), 1e-6 * (double)job->bytes + job->moves->len);
 }
 
+/* How many messages there would be was known before. */
+static void check_estimate(const MoeCollective *job, const MoePrograms *programs)
+{
+    double about = moe_collective_messages(job, programs->n_ranks),
+           made = (double)moe_programs_messages(programs);
+    ck_assert_msg(about >= made / 2 && about <= made * 4, "%s of %ld ranks by %s: %g, not %g",
+                  moe_operation_names()[job->operation], (long)programs->n_ranks, job->algorithm,
+                  about, made);
+}
+
 static void check_collective(MoeCollective *job, gint64 n)
 {
     g_autoptr(GError) error = NULL;
@@ -161,6 +171,7 @@ static void check_collective(MoeCollective *job, gint64 n)
     if (job->operation != MOE_SEND_RECEIVE || strcmp(job->algorithm, "direct") == 0)
         check_buffers(&b, job);
     check_messages(job, programs, b.n_chunks);
+    check_estimate(job, programs);
     g_free(b.counts);
     g_array_unref(job->moves);
     job->moves = NULL;
