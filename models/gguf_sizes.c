@@ -64,14 +64,18 @@ static const MoeGgufValue *find(const Checker *c, const char *key)
     return moe_gguf_find(c->file, full);
 }
 
+static char *text_of(const MoeGgufValue *value, gint64 block)
+{
+    return moe_gguf_text(value, value->is_array ? MIN((gsize)block, value->n - 1) : 0);
+}
+
 /* The number that @key has for @block, or @fallback; at most 2^30, wider than any tensor may be. */
 static gint64 number(const Checker *c, const char *key, gint64 block, gint64 fallback)
 {
     const MoeGgufValue *value = find(c, key);
     if (value == NULL || value->n == 0 || value->type == MOE_GGUF_STRING)
         return fallback;
-    g_autofree char *text =
-        moe_gguf_text(value, value->is_array ? MIN((gsize)block, value->n - 1) : 0);
+    g_autofree char *text = text_of(value, block);
     return CLAMP(g_ascii_strtoll(text, NULL, 10), 0, 1 << 30);
 }
 
@@ -125,11 +129,13 @@ static gboolean check(const Checker *c, const Size *size, gint64 block, const Mo
     if (size->width != NULL)
         return stated * head_width(c, size->width) == there ||
                fail_heads(c, size->key, stated, size->width, tensor, size->dim);
-    return stated == there ||
-           moe_gguf_fail(c->file, value, c->error,
-                         "%" G_GINT64_FORMAT ", but the tensor '%s' has %" G_GINT64_FORMAT
+    if (stated == there)
+        return TRUE;
+    g_autofree char *text = text_of(value, block);
+    return moe_gguf_fail(c->file, value, c->error,
+                         "%s, but the tensor '%s' has %" G_GINT64_FORMAT
                          " %s; write %" G_GINT64_FORMAT,
-                         stated, tensor->name, there, size->dim == 0 ? "columns" : "rows", there);
+                         text, tensor->name, there, size->dim == 0 ? "columns" : "rows", there);
 }
 
 /* Queries, keys and values below each other. */

@@ -306,6 +306,7 @@ static const struct {
      "has"},
     {"qwen3moe.embedding_length", NULL, "w4 w0",
      "qwen3moe.embedding_length: 0, but the tensor 'token_embd.weight' has 32 columns; write 32"},
+    {"qwen3moe.embedding_length", NULL, "w5 w-7", "qwen3moe.embedding_length: -7, but the tensor"},
     {"qwen3moe.expert_count", NULL, "w4 w15",
      "qwen3moe.expert_count: 15, but the tensor 'blk.0.ffn_gate_inp.weight' has 16 rows; write 16"},
     {"general.quantization_version", NULL, "w4 w1", "general.quantization_version: blocks of "},
