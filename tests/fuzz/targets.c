@@ -124,6 +124,14 @@ static void run_topology(const char *path, const char *data, size_t size)
     fuzz_require(moe_topology_bandwidth(topology, fabric, 0, last) > 0, "bandwidth");
 }
 
+/* Reads all of it, for the sanitizers. */
+static void touch(const void *data, size_t bytes)
+{
+    const volatile char *at = data;
+    for (size_t b = 0; b < bytes; b++)
+        (void)at[b];
+}
+
 static void run_safetensors(const char *path, const char *data, size_t size)
 {
     (void)data;
@@ -135,9 +143,7 @@ static void run_safetensors(const char *path, const char *data, size_t size)
     size_t sum = 0;
     for (guint i = 0; i < n; i++) {
         size_t bytes = (size_t)tensors[i].n_elements * moe_st_type_size(tensors[i].type);
-        volatile char touched = 0;
-        for (size_t b = 0; b < bytes; b++)
-            touched ^= ((const char *)tensors[i].data)[b];
+        touch(tensors[i].data, bytes);
         sum += bytes;
         fuzz_require(moe_safetensors_find(file, tensors[i].name) == &tensors[i], "find");
     }
@@ -271,9 +277,7 @@ static void run_gguf(const char *path, const char *data, size_t size)
     const MoeTensor *tensors = moe_gguf_tensors(file, &n);
     for (guint i = 0; i < n; i++) {
         size_t bytes = moe_tensor_bytes(tensors[i].type, tensors[i].n_elements);
-        volatile char touched = 0;
-        for (size_t b = 0; b < bytes; b++)
-            touched ^= ((const char *)tensors[i].data)[b];
+        touch(tensors[i].data, bytes);
         sum += bytes;
         fuzz_require(moe_gguf_tensor(file, tensors[i].name) == &tensors[i], "find");
     }

@@ -288,7 +288,7 @@ static const char shapes[] =
 
 static MoeScenario *scenario(const char *rest)
 {
-    g_autofree char *path = test_file("shapes.yaml", shapes, -1);
+    g_free(test_file("shapes.yaml", shapes, -1));
     g_autofree char *text = g_strdup_printf(
         "model: ./shapes.yaml\nrouting: {synthetic: {kind: uniform, tokens: 80, sequence_length: "
         "10}}\ntopology: {preset: h800, nodes: 1}\n%s",
@@ -379,7 +379,7 @@ START_TEST(stacks_must_match)
     g_autofree char *path = g_build_filename(test_folder(), "stacks.safetensors", NULL);
     GError *error = NULL;
     ck_assert(moe_trace_save(trace, path, TRUE, &error));
-    g_autofree char *of_shapes = test_file("shapes.yaml", shapes, -1);
+    g_free(test_file("shapes.yaml", shapes, -1));
     g_autofree char *file = test_file("scenario.yaml",
                                       "model: ./shapes.yaml\nrouting: ./stacks.safetensors\n"
                                       "topology: {preset: h800, nodes: 1}\n",

@@ -306,6 +306,7 @@ START_TEST(stops_at_the_length)
     GError *error = NULL;
     g_autoptr(MoeJson) json = moe_json_parse(text, 7, "t", &error);
     assert_no_error(error);
+    ck_assert_ptr_nonnull(json);
     for (size_t length = 0; length < 7; length++) {
         ck_assert_ptr_null(moe_json_parse(text, length, "t", &error));
         assert_error(&error, MOE_ERROR_INPUT, length == 0 ? "a value is missing" : "inside a list");
@@ -333,6 +334,7 @@ START_TEST(bounds_depth)
         g_autofree char *good_text = nested(most[b], brackets[b][0], brackets[b][1]);
         g_autoptr(MoeJson) json = moe_json_parse(good_text, strlen(good_text), "t", &error);
         assert_no_error(error);
+        ck_assert_ptr_nonnull(json);
         g_autofree char *deeper = nested(most[b] + 1, brackets[b][0], brackets[b][1]);
         ck_assert_ptr_null(moe_json_parse(deeper, strlen(deeper), "t", &error));
         assert_error(&error, MOE_ERROR_INPUT, "nested deeper than 64 levels");
@@ -361,6 +363,7 @@ START_TEST(loads_bounded_files)
     g_autofree char *path = test_file("a.json", "{\"a\": [1]}", -1);
     g_autoptr(MoeJson) json = moe_json_load(path, 10, &error);
     assert_no_error(error);
+    ck_assert_ptr_nonnull(json);
     ck_assert_ptr_null(moe_json_load(path, 9, &error));
     assert_error(&error, MOE_ERROR_INPUT, "a.json: larger than 9 bytes");
     g_autofree char *broken = test_file("b.json", "{\"a\": [1}", -1);

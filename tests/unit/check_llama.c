@@ -287,7 +287,7 @@ START_TEST(is_the_same_as_on_the_hub)
     g_autoptr(GPtrArray) files = moe_gguf_open_model(model->path, &error);
     g_autofree char *folder = g_build_filename(test_folder(), "hub", NULL);
     ck_assert_int_eq(g_mkdir_with_parents(folder, 0777), 0);
-    g_autofree char *config_path = test_file("hub/config.json", config, -1);
+    g_free(test_file("hub/config.json", config, -1));
     write_folder(folder, files);
     g_autoptr(MoeModel) other = moe_model_load(folder, NULL, &error);
     assert_no_error(error);

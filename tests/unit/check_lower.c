@@ -17,7 +17,7 @@ static MoeScenario *scenario_on(const char *topology, const char *routing, const
         "vocab_size: 100\nnum_attention_heads: 4\nnum_key_value_heads: 4\nhead_dim: 64\n"
         "num_experts: 16\nnum_experts_per_tok: 4\nmoe_intermediate_size: 32\n"
         "max_position_embeddings: 64\n";
-    g_autofree char *shapes = test_file("shapes.yaml", model, -1);
+    g_free(test_file("shapes.yaml", model, -1));
     g_autofree char *text = g_strdup_printf("model: ./shapes.yaml\nrouting: %s\ntopology: %s\n%s",
                                             routing, topology, rest);
     g_autofree char *path = test_file("scenario.yaml", text, -1);

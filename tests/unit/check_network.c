@@ -100,8 +100,9 @@ static MoeTimes *run(const MoeTopology *t, const MoePrograms *programs, int shar
     g_autoptr(GError) error = NULL;
     MoeTimes *times = moe_engine_run(t, programs, &options, NULL, &error);
     assert_no_error(error);
-    g_autoptr(MoeResult) result = moe_result_new(t, programs, times, &error); /* its invariants */
+    g_autoptr(MoeResult) result = moe_result_new(t, programs, times, &error);
     assert_no_error(error);
+    ck_assert_ptr_nonnull(result); /* its invariants hold */
     return times;
 }
 

@@ -83,7 +83,7 @@ END_TEST
 /* A file that happens to be called like a preset does not change what a scenario means. */
 START_TEST(prefers_presets_to_plain_names)
 {
-    g_autofree char *stray = test_file("h800", "", -1);
+    g_free(test_file("h800", "", -1));
     g_autofree char *preset =
         g_build_filename(moe_data_dir(), "topologies/presets/h800.yaml", NULL);
     assert_found("h800", test_folder(), preset);

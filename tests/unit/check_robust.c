@@ -110,18 +110,18 @@ static void draw_bytes(GRand *rand, gint64 n, gint64 *bytes)
 /* --- twice the bandwidth ---------------------------------------------------------------------- */
 
 static const char *const clusters[] = {
-    "{name: a, nodes: 2, gpus_per_node: 4, gpu: h100-sxm,"
-    " scale_up: {kind: nvswitch, bandwidth: 100GBps, latency: 1us},"
-    " nics: {per_node: 4, bandwidth: 20GBps}, scale_out: {latency: 2us}}",
-    "{name: b, nodes: 2, gpus_per_node: 4, gpu: h100-sxm,"
-    " scale_up: {kind: mesh, bandwidth: 90GBps, latency: 1us},"
-    " nics: {per_node: 2, bandwidth: 40GBps, pcie: 30GBps}, scale_out: {latency: 2us}}",
-    "{name: c, nodes: 4, gpus_per_node: 2, gpu: h100-sxm,"
-    " scale_up: {kind: nvswitch, bandwidth: 50GBps, latency: 1us},"
-    " nics: {per_node: 2, bandwidth: 20GBps},"
-    " scale_out: {kind: rail-optimised, switch_nics: 2, oversubscription: 2, latency: 2us}}",
-    "{name: d, nodes: 8, gpus_per_node: 1, gpu: h100-sxm, scale_up: {kind: none},"
-    " nics: {per_node: 1, bandwidth: 20GBps}, scale_out: {kind: torus, dimensions: [2, 2, 2]}}",
+    ("{name: a, nodes: 2, gpus_per_node: 4, gpu: h100-sxm,"
+     " scale_up: {kind: nvswitch, bandwidth: 100GBps, latency: 1us},"
+     " nics: {per_node: 4, bandwidth: 20GBps}, scale_out: {latency: 2us}}"),
+    ("{name: b, nodes: 2, gpus_per_node: 4, gpu: h100-sxm,"
+     " scale_up: {kind: mesh, bandwidth: 90GBps, latency: 1us},"
+     " nics: {per_node: 2, bandwidth: 40GBps, pcie: 30GBps}, scale_out: {latency: 2us}}"),
+    ("{name: c, nodes: 4, gpus_per_node: 2, gpu: h100-sxm,"
+     " scale_up: {kind: nvswitch, bandwidth: 50GBps, latency: 1us},"
+     " nics: {per_node: 2, bandwidth: 20GBps},"
+     " scale_out: {kind: rail-optimised, switch_nics: 2, oversubscription: 2, latency: 2us}}"),
+    ("{name: d, nodes: 8, gpus_per_node: 1, gpu: h100-sxm, scale_up: {kind: none},"
+     " nics: {per_node: 1, bandwidth: 20GBps}, scale_out: {kind: torus, dimensions: [2, 2, 2]}}"),
 };
 
 /* How far two runs may be apart that should not differ: under fast sharing, whose ends are within a

@@ -288,6 +288,7 @@ START_TEST(a_run_writes_the_same_bytes_twice)
         if (g_str_has_suffix(names[f], ".json")) {
             g_autoptr(MoeJson) json = moe_json_load(a, 64 << 20, &error);
             assert_no_error(error);
+            ck_assert_ptr_nonnull(json);
         }
     }
 }

@@ -277,13 +277,11 @@ static const struct {
 
 START_TEST(describes_what_is_changed)
 {
-    g_autofree char *theirs =
-        test_file("theirs.yaml",
-                  "name: theirs\ndescription: eight GPUs\nsources: {nics: table 1}\n"
-                  "gpus_per_node: 8\ngpu: h800-sxm\n" UP NICS,
-                  -1);
-    g_autofree char *changed =
-        test_file("changed.yaml", "preset: theirs.yaml\nnics: {per_node: 4}\n", -1);
+    g_free(test_file("theirs.yaml",
+                     "name: theirs\ndescription: eight GPUs\nsources: {nics: table 1}\n"
+                     "gpus_per_node: 8\ngpu: h800-sxm\n" UP NICS,
+                     -1));
+    g_free(test_file("changed.yaml", "preset: theirs.yaml\nnics: {per_node: 4}\n", -1));
     g_autofree char *path = test_file("topology.yaml", derived[_i].yaml, -1);
     g_autoptr(GError) error = NULL;
     g_autoptr(MoeTopology) t = moe_topology_load(path, 2, &error);
@@ -346,10 +344,10 @@ START_TEST(a_gpu_is_relative_to_the_file_that_names_it)
     g_autofree char *mine = g_strdup_printf(gpu, "mine"), *theirs = g_strdup_printf(gpu, "theirs");
     g_autofree char *folder = g_build_filename(test_folder(), "theirs", NULL);
     ck_assert_int_eq(g_mkdir(folder, 0777), 0);
-    g_autofree char *a = test_file("gpu.yaml", mine, -1);
-    g_autofree char *b = test_file("theirs/gpu.yaml", theirs, -1);
-    g_autofree char *base =
-        test_file("theirs/base.yaml", "name: t\ngpus_per_node: 8\ngpu: ./gpu.yaml\n" UP NICS, -1);
+    g_free(test_file("gpu.yaml", mine, -1));
+    g_free(test_file("theirs/gpu.yaml", theirs, -1));
+    g_free(
+        test_file("theirs/base.yaml", "name: t\ngpus_per_node: 8\ngpu: ./gpu.yaml\n" UP NICS, -1));
     static const char *const rows[][2] = {
         {"preset: h800\ngpu: ./gpu.yaml\n", "mine"},
         {"preset: theirs/base.yaml\n", "theirs"},

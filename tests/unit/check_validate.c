@@ -34,7 +34,7 @@ static double expected_us(double tokens)
 /* The case with the rows @csv; NULL with @error. */
 static MoePublished *load(const char *text, const char *csv, GError **error)
 {
-    g_autofree char *rows = test_file("made-up.csv", csv, -1);
+    g_free(test_file("made-up.csv", csv, -1));
     g_autofree char *path = test_file("made-up.yaml", text, -1);
     return moe_published_load(path, NULL, error);
 }

@@ -170,6 +170,7 @@ START_TEST(bounds_depth)
     g_autofree char *deepest = nested(32), *deeper = nested(33), *deep = nested(100000);
     g_autoptr(MoeNode) root = moe_yaml_parse(deepest, strlen(deepest), "t", &error);
     assert_no_error(error);
+    ck_assert_ptr_nonnull(root);
     ck_assert_ptr_null(moe_yaml_parse(deeper, strlen(deeper), "t", &error));
     assert_error(&error, MOE_ERROR_INPUT, "t:1:33: nested deeper than 32 levels");
     ck_assert_ptr_null(moe_yaml_parse(deep, strlen(deep), "t", &error));
@@ -199,6 +200,7 @@ START_TEST(bounds_size)
     g_autofree char *text = g_strnfill(limit + 1, '\n');
     g_autoptr(MoeNode) root = moe_yaml_parse(text, limit, "t", &error);
     assert_no_error(error);
+    ck_assert_ptr_nonnull(root);
     ck_assert_ptr_null(moe_yaml_parse(text, limit + 1, "t", &error));
     assert_error(&error, MOE_ERROR_INPUT, "t: larger than 16 MiB");
     g_autofree char *path = test_file("large.yaml", text, (gssize)limit + 1);
