@@ -4,7 +4,6 @@
 
 #include "sim/alltoall.h"
 #include "sim/base/memory.h"
-#include "sim/engine.h"
 
 #include <math.h>
 #include <string.h>
@@ -254,17 +253,13 @@ static gboolean lower_all_to_all(const MoeCollective *job, MoePrograms *programs
                               error);
 }
 
-/* Every rank has an operation for each round, and sends a message to each neighbour in it; rings
- * have the most rounds, direct algorithms the most neighbours. */
+/* Every rank has an operation for each round. */
 static gboolean check_memory(const MoeCollective *job, gint64 n_ranks, GError **error)
 {
-    double n = (double)n_ranks, pieces = moe_schedule_pieces(job, job->bytes),
-           rounds = 2 * n + 2 * pieces;
-    double bytes =
-        job->operation == MOE_ALL_TO_ALL
-            ? n * n * (sizeof(gint64) + sizeof(MoeOp) + 2 * sizeof(MoeMessage))
-            : n * rounds * (sizeof(MoeOp) + sizeof(MoeInterval) + 4 * sizeof(MoeMessage)) +
-                  n * n * 2 * sizeof(MoeMessage);
+    const MoeCollectiveSize size = moe_collective_size(job, n_ranks);
+    double n = (double)n_ranks;
+    double bytes = n * size.rounds * MOE_OPERATION_BYTES + size.messages * MOE_MESSAGE_BYTES +
+                   (job->operation == MOE_ALL_TO_ALL ? n * n * sizeof(gint64) : 0);
     return moe_memory_check(bytes, "a collective of so many ranks", error);
 }
 
@@ -325,19 +320,19 @@ gboolean moe_collective_lower(const MoeCollective *job, MoePrograms *programs, G
     return good && (error == NULL || *error == NULL);
 }
 
-double moe_collective_messages(const MoeCollective *job, gint64 n_ranks)
+MoeCollectiveSize moe_collective_size(const MoeCollective *job, gint64 n_ranks)
 {
     const MoeCollectiveKind *kind = find_kind(job->algorithm);
     double n = (double)n_ranks;
     if (n_ranks < 2)
-        return 0;
+        return (MoeCollectiveSize){0, 1};
     if (job->operation == MOE_ALL_TO_ALL || kind == NULL)
-        return n * (n - 1);
+        return (MoeCollectiveSize){n * (n - 1), n - 1}; /* at most */
     MoeRanks ranks;
     find_ranks(job->topology, n_ranks, &ranks);
-    double messages = kind->messages(job, &ranks);
+    const MoeCollectiveSize size = kind->size(job, &ranks);
     ranks_clear(&ranks);
-    return messages;
+    return size;
 }
 
 double moe_collective_estimate(const MoeTopology *topology, const MoePrograms *programs)

@@ -68,9 +68,14 @@ gboolean moe_collective_does(const char *operation, const char *algorithm, GErro
 gboolean moe_collective_lower(const MoeCollective *job, MoePrograms *programs,
                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* About how many messages moe_collective_lower() would make for @n_ranks ranks, before it does: within
- * a factor of four when there is a byte for every part. */
-double moe_collective_messages(const MoeCollective *job, gint64 n_ranks);
+/* How much there is to simulate. */
+typedef struct {
+    double messages, rounds; /* every rank has an operation in each round */
+} MoeCollectiveSize;
+
+/* About how much moe_collective_lower() would make for @n_ranks ranks, before it does: within a factor
+ * of four when there is a byte for every part. */
+MoeCollectiveSize moe_collective_size(const MoeCollective *job, gint64 n_ranks);
 
 /* What @programs, of one collective, promise to take: the sum over rounds of the slowest rank's
  * delays, longest latency, and bytes over its slowest route, as if links were never shared. s. */
@@ -96,8 +101,8 @@ typedef struct {
     guint operations;  /* 1 << MoeOperation of those that it does */
     gboolean one_node; /* works inside the switch of one node */
     void (*plan)(const MoeCollective *job, MoeSchedule *schedule);
-    /* About how many messages that makes, within a factor of four; of more than one rank. */
-    double (*messages)(const MoeCollective *job, const MoeRanks *ranks);
+    /* About how much that makes, within a factor of four; of more than one rank. */
+    MoeCollectiveSize (*size)(const MoeCollective *job, const MoeRanks *ranks);
 } MoeCollectiveKind;
 
 const MoeRanks *moe_schedule_ranks(const MoeSchedule *schedule);

@@ -15,13 +15,13 @@ static void exchange(MoeSchedule *schedule, gint64 n, gboolean reduce)
     moe_schedule_round(schedule);
 }
 
-static double messages(const MoeCollective *job, const MoeRanks *ranks)
+static MoeCollectiveSize size(const MoeCollective *job, const MoeRanks *ranks)
 {
-    double n = (double)ranks->n_ranks;
-    return job->operation == MOE_SEND_RECEIVE ? 1
-           : job->operation == MOE_BROADCAST  ? n - 1
-           : job->operation == MOE_ALL_REDUCE ? 2 * n * (n - 1)
-                                              : n * (n - 1);
+    double n = (double)ranks->n_ranks, shots = job->operation == MOE_ALL_REDUCE ? 2 : 1;
+    double each = job->operation == MOE_SEND_RECEIVE ? 1
+                  : job->operation == MOE_BROADCAST  ? n - 1
+                                                     : n * (n - 1);
+    return (MoeCollectiveSize){shots * each, shots};
 }
 
 static void plan(const MoeCollective *job, MoeSchedule *schedule)
@@ -52,4 +52,4 @@ const MoeCollectiveKind moe_collective_direct = {"direct",
                                                      1U << MOE_BROADCAST | 1U << MOE_SEND_RECEIVE,
                                                  FALSE,
                                                  plan,
-                                                 messages};
+                                                 size};

@@ -120,15 +120,18 @@ static gint64 count_rails(const MoeRanks *ranks)
 
 /* Of one way: within the nodes every rank with the other ones that work for rails, between them the
  * turns of the rings, and to these ranks what is not there. */
-static double messages(const MoeCollective *job, const MoeRanks *ranks)
+static MoeCollectiveSize size(const MoeCollective *job, const MoeRanks *ranks)
 {
     double n = (double)ranks->n_ranks, nodes = (double)ranks->n_nodes;
     double rails = (double)count_rails(ranks), inside = (n - nodes) * rails;
-    gint64 bytes = (job->bytes - 1) / count_rails(ranks) + 1;
-    if (job->operation == MOE_BROADCAST)
-        return rails + inside + rails * (nodes - 1) * moe_schedule_pieces(job, bytes);
-    return (inside + (nodes - 1) * nodes * rails) * (job->operation == MOE_ALL_REDUCE ? 2 : 1) +
-           (job->operation == MOE_ALL_REDUCE ? 0 : n - nodes * rails);
+    if (job->operation == MOE_BROADCAST) {
+        gint64 bytes = (job->bytes - 1) / count_rails(ranks) + 1;
+        double pieces = moe_schedule_pieces(job, bytes);
+        return (MoeCollectiveSize){rails + inside + rails * (nodes - 1) * pieces, nodes + pieces};
+    }
+    gboolean both = job->operation == MOE_ALL_REDUCE;
+    double way = inside + (nodes - 1) * nodes * rails;
+    return (MoeCollectiveSize){both ? 2 * way : way + n - nodes * rails, both ? 2 * nodes : nodes};
 }
 
 static void plan(const MoeCollective *job, MoeSchedule *schedule)
@@ -164,4 +167,4 @@ const MoeCollectiveKind moe_collective_hierarchical = {
     1U << MOE_ALL_REDUCE | 1U << MOE_ALL_GATHER | 1U << MOE_REDUCE_SCATTER | 1U << MOE_BROADCAST,
     FALSE,
     plan,
-    messages};
+    size};

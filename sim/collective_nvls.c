@@ -2,10 +2,10 @@
 
 #include "sim/collective.h"
 
-static double messages(const MoeCollective *job, const MoeRanks *ranks)
+static MoeCollectiveSize size(const MoeCollective *job, const MoeRanks *ranks)
 {
     (void)job;
-    return (double)ranks->n_ranks;
+    return (MoeCollectiveSize){(double)ranks->n_ranks, 1};
 }
 
 /* NVLink SHARP, as NCCL's NVLS: rank r asks the switch for the sum of all ranks' part r, and sends it
@@ -18,5 +18,4 @@ static void plan(const MoeCollective *job, MoeSchedule *schedule)
 }
 
 const MoeCollectiveKind moe_collective_nvls = {
-    "nvls",  "the node's switch adds up and sends to all", 1U << MOE_ALL_REDUCE, TRUE, plan,
-    messages};
+    "nvls", "the node's switch adds up and sends to all", 1U << MOE_ALL_REDUCE, TRUE, plan, size};

@@ -59,17 +59,18 @@ static void pass_on(const MoeCollective *job, MoeSchedule *schedule, gint64 *con
 
 /* Every rank has one next rank in a round, at a node's border one per channel. Of pieces, those of all
  * channels go together inside of a node but at the beginning and the end. */
-static double messages(const MoeCollective *job, const MoeRanks *ranks)
+static MoeCollectiveSize size(const MoeCollective *job, const MoeRanks *ranks)
 {
     gint64 n = ranks->n_ranks, nodes = ranks->n_nodes, channels = ranks->n_channels;
     if (job->operation == MOE_SEND_RECEIVE)
-        return (double)n;
+        return (MoeCollectiveSize){(double)n, 1};
     if (job->operation == MOE_BROADCAST) {
         gint64 pieces = moe_schedule_pieces(job, (job->bytes - 1) / channels + 1);
-        return (double)(pieces * (nodes - 1) * channels + (pieces + channels - 1) * (n - nodes));
+        gint64 messages = pieces * (nodes - 1) * channels + (pieces + channels - 1) * (n - nodes);
+        return (MoeCollectiveSize){(double)messages, (double)(n - 2 + pieces)};
     }
-    return (double)((n - 1) * (n + nodes * (channels - 1))) *
-           (job->operation == MOE_ALL_REDUCE ? 2 : 1);
+    double turns = job->operation == MOE_ALL_REDUCE ? 2 : 1, rounds = turns * (double)(n - 1);
+    return (MoeCollectiveSize){rounds * (double)(n + nodes * (channels - 1)), rounds};
 }
 
 static void plan(const MoeCollective *job, MoeSchedule *schedule)
@@ -103,4 +104,4 @@ const MoeCollectiveKind moe_collective_ring = {
         1U << MOE_SEND_RECEIVE,
     FALSE,
     plan,
-    messages};
+    size};

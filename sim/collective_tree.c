@@ -2,6 +2,8 @@
 
 #include "sim/collective.h"
 
+#include <math.h>
+
 /* The double binary tree (Sanders, Speck, Träff 2009) as NCCL lays it: over the nodes, with a chain
  * of GPUs below each; on a single node over its GPUs. Two trees, in which nobody is an inner vertex
  * of both, carry half of the buffer each; every channel has both, and its trees enter a node at its
@@ -102,14 +104,16 @@ static void add_moves(MoeSchedule *schedule, const Tree *tree, gboolean up, gint
 
 /* A piece crosses every link of its tree, twice where it comes down again; those of all trees go
  * together in the chains inside of nodes but at the beginning and the end. */
-static double messages(const MoeCollective *job, const MoeRanks *ranks)
+static MoeCollectiveSize size(const MoeCollective *job, const MoeRanks *ranks)
 {
     gint64 n_trees = 2 * ranks->n_channels, n = ranks->n_ranks, nodes = ranks->n_nodes;
     gint64 pieces = moe_schedule_pieces(job, (job->bytes - 1) / n_trees + 1);
+    double height = nodes == 1 ? log2((double)n) : log2((double)nodes) + (double)(n / nodes);
     gint64 once = nodes == 1
                       ? n_trees * (n - 1) * pieces
                       : n_trees * (nodes - 1) * pieces + (pieces + n_trees - 1) * (n - nodes);
-    return (double)once * (job->operation == MOE_ALL_REDUCE ? 2 : 1);
+    double ways = job->operation == MOE_ALL_REDUCE ? 2 : 1;
+    return (MoeCollectiveSize){ways * (double)once, (double)pieces + 2 * height};
 }
 
 static void plan(const MoeCollective *job, MoeSchedule *schedule)
@@ -145,4 +149,4 @@ const MoeCollectiveKind moe_collective_tree = {
     1U << MOE_ALL_REDUCE | 1U << MOE_BROADCAST,
     FALSE,
     plan,
-    messages};
+    size};

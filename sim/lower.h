@@ -52,8 +52,9 @@ MoeLowered *moe_lower(const MoeScenario *scenario, gboolean balanced,
 MoeLowered *moe_lower_collective(const MoeScenario *scenario,
                                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* About how many messages that makes, within a factor of four, before it is done. */
-double moe_lower_collective_messages(const MoeScenario *scenario);
+/* About how many messages that makes, and operations of all ranks together, within a factor of four,
+ * before it is done: the most that one of these variants makes. */
+void moe_lower_collective_size(const MoeScenario *scenario, double *messages, double *operations);
 void moe_lowered_free(MoeLowered *lowered);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeLowered, moe_lowered_free)
 

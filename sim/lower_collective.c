@@ -75,16 +75,17 @@ static GArray *list_candidates(const MoeScenario *s)
     return candidates;
 }
 
-double moe_lower_collective_messages(const MoeScenario *scenario)
+void moe_lower_collective_size(const MoeScenario *scenario, double *messages, double *operations)
 {
     g_autoptr(GArray) candidates = list_candidates(scenario);
-    double most = 0;
+    *messages = *operations = 0;
     for (guint i = 0; i < candidates->len; i++) {
         const Candidate *c = &g_array_index(candidates, Candidate, i);
         const MoeCollective job = job_of(scenario, &c->variant, c->algorithm);
-        most = fmax(most, moe_collective_messages(&job, scenario->n_ranks));
+        const MoeCollectiveSize size = moe_collective_size(&job, scenario->n_ranks);
+        *messages = fmax(*messages, size.messages);
+        *operations = fmax(*operations, size.rounds * (double)scenario->n_ranks);
     }
-    return most;
 }
 
 /* Of the candidates that work, the one with the best promise. */

@@ -80,6 +80,9 @@ void moe_programs_last(MoePrograms *programs, double seconds);
 void moe_programs_send(MoePrograms *programs, gint64 from, gint64 to, MoeFabric fabric,
                        gint64 bytes);
 
+/* What the simulation of a message and of an operation takes at most, in bytes, about: measured. */
+enum { MOE_MESSAGE_BYTES = 150, MOE_OPERATION_BYTES = 70 };
+
 /* Operations of all ranks together; messages. */
 gint64 moe_programs_count(const MoePrograms *programs);
 gint64 moe_programs_messages(const MoePrograms *programs);

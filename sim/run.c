@@ -113,25 +113,28 @@ static char **list_assumptions(const MoeScenario *s, const MoeLowered *lowered)
     return (char **)g_ptr_array_free(list, FALSE);
 }
 
-char *moe_run_effort(gint64 messages)
+char *moe_run_effort(gint64 messages, gint64 operations)
 {
-    static const gint64 few = 1 << 22;
-    /* Measured for 1 to 17 million; the more GPUs, the more each takes. */
-    static const double seconds = 5e-6, bytes = 150;
-    char count[MOE_UNITS_TEXT], memory[MOE_UNITS_TEXT];
-    double minutes = ceil((double)messages * seconds / 60);
-    return messages <= few
-               ? NULL
-               : g_strdup_printf(
-                     "%s messages to simulate: about %.0f minute%s and %s of memory; "
-                     "fewer GPUs, blocks or rounds take less",
-                     moe_units_format_count(messages, count), minutes, minutes > 1 ? "s" : "",
-                     moe_units_format((double)messages * bytes, MOE_UNIT_BYTES, memory));
+    static const gint64 few_messages = 1 << 22, few_operations = 1 << 23;
+    /* Measured for 1 to 17 million; the more GPUs, the more each message takes. */
+    static const double message_s = 5e-6, operation_s = 5e-7;
+    char of_messages[MOE_UNITS_TEXT], of_operations[MOE_UNITS_TEXT], memory[MOE_UNITS_TEXT];
+    if (messages <= few_messages && operations <= few_operations)
+        return NULL;
+    double n = (double)messages, ops = (double)operations;
+    double minutes = ceil((n * message_s + ops * operation_s) / 60);
+    return g_strdup_printf(
+        "%s messages in %s operations to simulate: about %.0f minute%s and %s of memory; "
+        "fewer GPUs, blocks or rounds take less",
+        moe_units_format_count(messages, of_messages),
+        moe_units_format_count(operations, of_operations), minutes, minutes > 1 ? "s" : "",
+        moe_units_format(n * MOE_MESSAGE_BYTES + ops * MOE_OPERATION_BYTES, MOE_UNIT_BYTES,
+                         memory));
 }
 
-static void announce(gint64 messages, MoeProgress *progress)
+static void announce(gint64 messages, gint64 operations, MoeProgress *progress)
 {
-    g_autofree char *effort = moe_run_effort(messages);
+    g_autofree char *effort = moe_run_effort(messages, operations);
     if (effort != NULL)
         moe_progress_note(progress, effort);
 }
@@ -144,7 +147,7 @@ static gboolean simulate(const MoeScenario *s, gboolean balanced, MoeProgress *p
         return FALSE;
     const MoePrograms *programs = (*lowered_out)->programs;
     if (!moe_scenario_is_collective(s) && !balanced)
-        announce(moe_programs_messages(programs), progress);
+        announce(moe_programs_messages(programs), moe_programs_count(programs), progress);
     g_autoptr(MoeTimes) times =
         moe_engine_run(s->topology, programs, &s->file.network, progress, error);
     if (times == NULL)
@@ -157,8 +160,11 @@ MoeRun *moe_run(const MoeScenario *scenario, MoeProgress *progress, GError **err
 {
     g_autoptr(MoeRun) run = g_new0(MoeRun, 1);
     run->scenario = scenario;
-    if (moe_scenario_is_collective(scenario))
-        announce((gint64)moe_lower_collective_messages(scenario), progress);
+    if (moe_scenario_is_collective(scenario)) {
+        double messages, operations;
+        moe_lower_collective_size(scenario, &messages, &operations);
+        announce((gint64)messages, (gint64)operations, progress);
+    }
     if (!simulate(scenario, FALSE, progress, &run->lowered, &run->result, error))
         return NULL;
     if (scenario->file.control == MOE_CONTROL_BALANCED && !moe_scenario_is_collective(scenario)) {

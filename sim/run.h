@@ -25,9 +25,9 @@ MoeRun *moe_run(const MoeScenario *scenario, MoeProgress *progress,
 void moe_run_free(MoeRun *run);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MoeRun, moe_run_free)
 
-/* What a user should know before so many messages are simulated: an estimate of time and memory, or
- * NULL when they are few. Free with g_free(). */
-char *moe_run_effort(gint64 messages);
+/* What a user should know before so many messages, and operations of all ranks together, are
+ * simulated: an estimate of time and memory, or NULL when they are few. Free with g_free(). */
+char *moe_run_effort(gint64 messages, gint64 operations);
 
 /* How unevenly the ranks' experts are loaded in block @layer (-1: all blocks): the pairs of the
  * fullest rank over the mean of all ranks, each step with its own fullest rank, summed before

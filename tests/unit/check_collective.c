@@ -142,14 +142,16 @@ static void check_messages(const MoeCollective *job, const MoePrograms *programs
         ck_assert_double_lt(fabs(bytes[i]), 1e-6 * (double)job->bytes + job->moves->len);
 }
 
-/* How many messages there would be was known before. */
+/* How many messages and rounds there would be was known before. */
 static void check_estimate(const MoeCollective *job, const MoePrograms *programs)
 {
-    double about = moe_collective_messages(job, programs->n_ranks),
-           made = (double)moe_programs_messages(programs);
-    ck_assert_msg(about >= made / 2 && about <= made * 4, "%s of %ld ranks by %s: %g, not %g",
+    const MoeCollectiveSize about = moe_collective_size(job, programs->n_ranks);
+    double made = (double)moe_programs_messages(programs), rounds = programs->ranks[0].ops->len;
+    ck_assert_msg(about.messages >= made / 2 && about.messages <= made * 4 &&
+                      about.rounds >= rounds / 4 && about.rounds <= rounds * 4,
+                  "%s of %ld ranks by %s: %g in %g rounds, not %g in %g",
                   moe_operation_names()[job->operation], (long)programs->n_ranks, job->algorithm,
-                  about, made);
+                  about.messages, about.rounds, made, rounds);
 }
 
 static void check_collective(MoeCollective *job, gint64 n)
