@@ -116,8 +116,12 @@ static void rename_changed(MoeNode *base, const MoeNode *over, const char *prese
 
 /* --- laying over ----------------------------------------------------------------------------- */
 
+/* What is wrong with a map that both write can be mended in the one that lies over. */
 static void overlay(MoeNode *base, const MoeNode *over)
 {
+    base->file = over->file;
+    base->line = over->line;
+    base->column = over->column;
     for (guint i = 0; i < over->keys->len; i++) {
         const MoeNode *key = over->keys->pdata[i], *value = over->items->pdata[i];
         MoeNode *old = moe_node_get(base, key->text);

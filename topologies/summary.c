@@ -343,6 +343,15 @@ static void add_line(const Place *places, const Line *line, GString *links)
                            b.y - a.y, line->bandwidth, line->state, (int)line->fabric);
 }
 
+/* The NICs of a GPU, side by side. */
+static gint64 count_nics(const MoeTopology *topology, gint64 gpu)
+{
+    gint64 node = moe_topology_node(topology, gpu);
+    const MoeMachine *machine = moe_topology_machine(topology, node);
+    gboolean several = moe_topology_group(topology, node)->file.nics.affinity == NULL;
+    return machine->n_nics == 0 ? 0 : several ? MAX(1, machine->n_nics / machine->n_gpus) : 1;
+}
+
 void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *links)
 {
     g_autofree Place *places = g_new0(Place, topology->vertices->len + 1);
@@ -361,12 +370,12 @@ void moe_topology_draw(const MoeTopology *topology, GString *vertices, GString *
     g_autoptr(GArray) lines = join_links(topology);
     for (guint i = 0; i < lines->len; i++)
         add_line(places, &g_array_index(lines, Line, i), links);
-    for (gint64 gpu = 0; gpu < topology->n_gpus && topology->n_nics > 0; gpu++) {
-        gint64 nic = moe_topology_nic(topology, gpu);
-        if (nic < 0)
-            continue;
-        Line line = {pcie_port(topology, gpu), moe_topology_nic_vertex(topology, nic), 0,
-                     STATE_NORMAL, MOE_FABRIC_SCALE_OUT};
-        add_line(places, &line, links);
+    for (gint64 gpu = 0; gpu < topology->n_gpus; gpu++) {
+        gint64 first = moe_topology_nic(topology, gpu);
+        for (gint64 nic = first; nic < first + count_nics(topology, gpu); nic++) {
+            Line line = {pcie_port(topology, gpu), moe_topology_nic_vertex(topology, nic), 0,
+                         STATE_NORMAL, MOE_FABRIC_SCALE_OUT};
+            add_line(places, &line, links);
+        }
     }
 }

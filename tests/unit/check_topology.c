@@ -336,6 +336,39 @@ START_TEST(draws_a_cable_once)
 }
 END_TEST
 
+/* Of several NICs of a GPU, each is joined to it: 4 GPUs with a cable to their switch and two NICs,
+ * whose cables to the fabric are 8 more. */
+START_TEST(draws_all_nics_of_a_gpu)
+{
+    g_autoptr(MoeTopology) t =
+        test_cluster("{preset: h800, nodes: 2, gpus_per_node: 2, nics: {per_node: 4}}");
+    g_autoptr(GString) vertices = g_string_new(NULL), links = g_string_new(NULL);
+    moe_topology_draw(t, vertices, links);
+    ck_assert_uint_eq(count_lines(links->str, 0), 4 + 8 + 8);
+}
+END_TEST
+
+/* What does not fit together is mended where it was changed, not in the preset. */
+START_TEST(errors_name_the_file_that_changes_a_preset)
+{
+    static const struct {
+        const char *yaml, *message;
+    } rows[] = {
+        {"nodes: 2\npreset: h800\nlinks: [{name: node0 nic1 *, broken: true}]\n",
+         "topology.yaml:1:1: no route from node0 gpu1 (GPU 1) to node1 gpu0 (GPU 8)"},
+        {"preset: h800\nnics: {bandwidth: null}\n", "topology.yaml:2:7: nics: bandwidth: missing"},
+        {"preset: h800\nnics: {per_node: 3}\n",
+         "topology.yaml:2:18: nics: per_node: 3 NICs do not divide 8 GPUs evenly"},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *path = test_file("topology.yaml", rows[i].yaml, -1);
+        GError *error = NULL;
+        ck_assert(moe_topology_load(path, 2, &error) == NULL);
+        assert_error(&error, MOE_ERROR_INPUT, rows[i].message);
+    }
+}
+END_TEST
+
 /* Next to a topology of its own, the GPU of the preset is still the preset's. */
 START_TEST(a_gpu_is_relative_to_the_file_that_names_it)
 {
@@ -429,6 +462,8 @@ Suite *moe_suite(void)
     tcase_add_loop_test(tests, describes_what_is_changed, 0, G_N_ELEMENTS(derived));
     tcase_add_test(tests, marks_the_sources_of_groups_and_kernels);
     tcase_add_test(tests, draws_a_cable_once);
+    tcase_add_test(tests, draws_all_nics_of_a_gpu);
+    tcase_add_test(tests, errors_name_the_file_that_changes_a_preset);
     tcase_add_test(tests, a_gpu_is_relative_to_the_file_that_names_it);
     tcase_add_test(tests, presets_load_and_cite_sources);
     tcase_add_test(tests, presets_hold_published_figures);
