@@ -396,7 +396,8 @@ gboolean moe_folder_prepare(const char *path, gboolean force, GError **error)
         return moe_fail(error, MOE_ERROR_USAGE, "the name of the folder to write to is empty");
     if (make_folders(path) != 0)
         return moe_fail(error, MOE_ERROR_FAILED, "%s: cannot be created: %s", path,
-                        g_strerror(errno));
+                        errno == ENOTDIR ? "a file has that name, or that of a folder above"
+                                         : g_strerror(errno));
     g_autoptr(GError) inner = NULL;
     g_autoptr(GDir) folder = g_dir_open(path, 0, &inner);
     if (folder == NULL)

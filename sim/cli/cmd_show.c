@@ -15,6 +15,7 @@
 #include "workloads/analyze.h"
 #include "workloads/synth.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* One kind of thing that can be shown: how to add its lines. */
@@ -286,6 +287,17 @@ static int kind_of_yaml(const char *path, GError **error)
     return moe_node_get(root, "hidden_size") != NULL ? MODEL : TOPOLOGY;
 }
 
+/* Whatever a trace is called: the length of a header, which no text is like, and that header. */
+static gboolean is_safetensors(const char *path)
+{
+    char begin[9] = "";
+    FILE *file = fopen(path, "rb");
+    size_t n = file != NULL ? fread(begin, 1, sizeof(begin), file) : 0;
+    if (file != NULL)
+        fclose(file);
+    return n == sizeof(begin) && begin[7] == '\0' && begin[8] == '{';
+}
+
 static int kind_of(const char *name, GError **error)
 {
     static const struct {
@@ -311,7 +323,7 @@ static int kind_of(const char *name, GError **error)
         moe_fail(error, MOE_ERROR_INPUT, "%s: not a regular file", name);
         return -1;
     }
-    if (g_str_has_suffix(name, ".safetensors"))
+    if (g_str_has_suffix(name, ".safetensors") || is_safetensors(name))
         return TRACE;
     if (g_str_has_suffix(name, ".json") || g_str_has_suffix(name, ".gguf"))
         return MODEL;

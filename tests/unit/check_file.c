@@ -511,7 +511,8 @@ START_TEST(prepares_folders)
         assert_error(&error, MOE_ERROR_FAILED, "run.json: cannot be ");
         g_autofree char *below = g_build_filename(kept, "below", NULL);
         ck_assert(!moe_folder_prepare(below, force, &error));
-        assert_error(&error, MOE_ERROR_FAILED, "below: cannot be created: Not a directory");
+        assert_error(&error, MOE_ERROR_FAILED,
+                     "below: cannot be created: a file has that name, or that of a");
     }
     assert_content(kept, "{}");
 }
