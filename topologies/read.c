@@ -176,7 +176,7 @@ static gboolean load_gpu(MoeGroup *group, const MoeNode *node, GError **error)
 }
 
 /* A key that only other kinds use changes nothing, and the user should know; unless the kind was
- * chosen elsewhere, over a preset whose keys stay behind. */
+ * chosen over a file or preset whose keys stay behind. The map is of the file that lies over. */
 static gboolean check_keys(const MoeNode *map, const char *part, const char *kind,
                            const char *const *used, const MoeField *fields, guint n_common,
                            GError **error)
@@ -188,7 +188,8 @@ static gboolean check_keys(const MoeNode *map, const char *part, const char *kin
         const MoeNode *value = moe_node_get(map, fields[f].name);
         if (value == NULL || moe_node_is_null(value) ||
             (used != NULL && g_strv_contains(used, fields[f].name)) ||
-            (chosen != NULL && g_strcmp0(chosen->file, value->file) != 0))
+            (chosen != NULL && g_strcmp0(chosen->file, value->file) != 0 &&
+             (moe_node_is_set(chosen) || g_strcmp0(map->file, value->file) != 0)))
             continue;
         return moe_node_fail(value, error, "%s: %s: kind %s does not use it; take it away", part,
                              fields[f].name, kind);

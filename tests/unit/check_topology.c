@@ -357,6 +357,8 @@ START_TEST(errors_name_the_file_that_changes_a_preset)
         {"nodes: 2\npreset: h800\nlinks: [{name: node0 nic1 *, broken: true}]\n",
          "topology.yaml:1:1: no route from node0 gpu1 (GPU 1) to node1 gpu0 (GPU 8)"},
         {"preset: h800\nnics: {bandwidth: null}\n", "topology.yaml:2:7: nics: bandwidth: missing"},
+        {"preset: h800\nscale_out: {switch_nics: 8}\n",
+         "topology.yaml:2:26: scale_out: switch_nics: kind non-blocking does not use it"},
         {"preset: h800\nnics: {per_node: 3}\n",
          "topology.yaml:2:18: nics: per_node: 3 NICs do not divide 8 GPUs evenly"},
     };
