@@ -188,9 +188,10 @@ MOE_INLINE size_t scan(const float *row, size_t E, float bound, Is is, float shi
     for (size_t e = 0; e < E; e += CHUNK) {
         __mmask64 holds = 0;
         if (e + CHUNK <= E) {
-            __mmask16 part[CHUNK / LANES];
+            _Static_assert(CHUNK == 4 * LANES, "four masks are put together");
+            __mmask16 part[4];
 #pragma GCC unroll 4
-            for (size_t i = 0; i < CHUNK / LANES; i++)
+            for (size_t i = 0; i < 4; i++)
                 part[i] = look(_mm512_loadu_ps(row + e + i * LANES), bounds, is, shifts, sum);
             holds = _mm512_kunpackd(_mm512_kunpackw(part[3], part[2]),
                                     _mm512_kunpackw(part[1], part[0]));

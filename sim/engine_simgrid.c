@@ -3,6 +3,7 @@
 #include "sim/base/memory.h"
 #include "sim/child.h"
 #include "sim/engine.h"
+#include "sim/flows.h"
 #include "sim/network.h"
 
 #include <errno.h>
@@ -480,13 +481,19 @@ const char *const *moe_engine_settings(void)
     return settings;
 }
 
-/* What the network keeps about every pair of ranks and every message must fit. */
+/* What the network keeps about every pair of ranks and every message must fit; messages at one time
+ * have numbers (MOE_FLOWS_MOST). */
 static gboolean check_fast(const MoePrograms *programs, GError **error)
 {
-    double n = (double)programs->n_ranks, most = 0;
-    for (gint64 r = 0; r < programs->n_ranks; r++)
-        most += programs->ranks[r].sends->len;
-    return moe_memory_check(n * n * 32 + fmin(most, n * n) * 128, "so many ranks", error);
+    double n = (double)programs->n_ranks;
+    double most = fmin((double)moe_programs_messages(programs), n * n);
+    return (most <= MOE_FLOWS_MOST ||
+            moe_fail(
+                error, MOE_ERROR_INPUT,
+                "fast sharing takes up to %d messages at one time, and there may be %.0f; take "
+                "fewer GPUs, or an algorithm that sends fewer messages at once",
+                MOE_FLOWS_MOST, most)) &&
+           moe_memory_check(n * n * 32 + most * 128, "so many ranks", error);
 }
 
 MoeTimes *moe_engine_run(const MoeTopology *topology, const MoePrograms *programs,

@@ -103,7 +103,7 @@ static void list_flow(MoeFlows *flows, guint32 id)
                 entry->others[n++] = flow->places[i];
         while (n < flows->inside)
             entry->others[n++] = (MoePlace){flows->n_links, 0};
-        if (flow->n > flows->inside + 1)
+        if (flow->n > flows->inside + 1) /* its own place says that all others are in the flow */
             entry->others[0] = place;
     }
 }

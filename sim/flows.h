@@ -11,6 +11,10 @@
 
 enum { MOE_FLOW_TOLD = G_MAXUINT32, MOE_FLOW_GONE = 0xffffff, MOE_FLOW_WORD = 64 };
 
+/* Flows at one time, of which a route of 10 links may be the longest on average, such that the pool,
+ * which doubles, has numbers for them. */
+enum { MOE_FLOWS_MOST = 1 << 27 };
+
 /* Where a flow stands in the list of one of its links. */
 typedef struct {
     guint32 link, at;

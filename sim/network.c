@@ -169,7 +169,7 @@ static Queue *queue_of(MoeNetwork *network, const MoeRoute *route)
     return queue;
 }
 
-/* Says to the sharing between which ranks a message goes. */
+/* Says to the sharing between which ranks a message goes: up to 65,536 of them. */
 static guint32 tag_of(const MoeNetwork *network, gint64 from, gint64 to)
 {
     return (guint32)(from * network->programs->n_ranks + to);
