@@ -14,7 +14,11 @@
 /* Sixteen rows go together. Of each, the logits are cut into 16 lanes; the 8th largest of the lanes'
  * maxima bounds the 8th largest logit from below, and few logits reach it, mostly 8 to 16. These are
  * transposed, a row to a lane, where sorting networks need neither branches nor shuffles. */
-enum { ROWS = 16, LANES = 16, SLOTS = 16, CHUNK = 64, AHEAD_BYTES = 16 << 10 };
+enum { ROWS = 16, LANES = 16, SLOTS = 16, CHUNK = 64 };
+
+/* How far ahead of a row others are brought near: to the first cache, whose half a block may fill, and
+ * to the second. */
+enum { NEAR_BYTES = 12 << 10, FAR_BYTES = 32 << 10 };
 
 static const float log2_e = 1.44269504F, most_shift = 1 << 16;
 
@@ -68,6 +72,27 @@ MOE_INLINE void transpose(__m512 v[16])
         v[i + 4] = _mm512_shuffle_f32x4(odd, odd_2, 0x88);
         v[i + 12] = _mm512_shuffle_f32x4(odd, odd_2, 0xDD);
     }
+}
+
+/* Lane i becomes the sum of row i of 16. */
+MOE_INLINE __m512 sum_lanes(const __m512 v[16])
+{
+    __m512 a[8], b[4];
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++)
+        a[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]),
+                             _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        const __m512d low = _mm512_castps_pd(a[2 * i]), high = _mm512_castps_pd(a[2 * i + 1]);
+        b[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
+    }
+    for (size_t n = 4; n > 1; n /= 2)
+        for (size_t i = 0; i < n / 2; i++)
+            b[i] = _mm512_add_ps(_mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88),
+                                 _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xDD));
+    return b[0];
 }
 
 /* Falling order of 8, by 19 comparators (Knuth, The Art of Computer Programming, vol. 3, 5.3.4). */
@@ -225,9 +250,11 @@ MOE_INLINE void collect_rows(size_t rows, size_t E, const float *logits, bool su
 {
     for (size_t r = 0; r < rows; r++) {
         const float *row = logits + r * E, bound = block->bound[r];
-        const uintptr_t ahead = (uintptr_t)row + AHEAD_BYTES;
-        for (size_t e = 0; e < E; e += LANES)
-            _mm_prefetch((const void *)(ahead + e * sizeof(float)), _MM_HINT_T1);
+        const uintptr_t here = (uintptr_t)row;
+        for (size_t e = 0; e < E; e += LANES) {
+            _mm_prefetch((const void *)(here + FAR_BYTES + e * sizeof(float)), _MM_HINT_T1);
+            _mm_prefetch((const void *)(here + NEAR_BYTES + e * sizeof(float)), _MM_HINT_T0);
+        }
         size_t n;
         if (sum_all) {
             __m512 sum = _mm512_setzero_ps();
@@ -311,14 +338,10 @@ MOE_INLINE void weigh_rows(size_t K, const MoeGate *gate, Block *block)
     if (gate->renormalise) {
         divisor = _mm512_add_ps(chosen, _mm512_set1_ps(gate->epsilon));
     } else if (gate->score == MOE_SCORE_SOFTMAX) {
-        transpose(block->sum);
-        for (size_t step = 8; step > 0; step /= 2)
-            for (size_t i = 0; i < step; i++)
-                block->sum[i] = _mm512_add_ps(block->sum[i], block->sum[i + step]);
         /* What rounding has added to the shift. */
         const __m512 shift = _mm512_loadu_ps(block->shift);
         const __m512 off = _mm512_fmadd_ps(max, _mm512_set1_ps(log2_e), shift);
-        divisor = _mm512_mul_ps(block->sum[0],
+        divisor = _mm512_mul_ps(sum_lanes(block->sum),
                                 exp_fine(_mm512_mul_ps(off, _mm512_set1_ps(-0.693147181F))));
     }
     const __m512 factor = _mm512_div_ps(_mm512_set1_ps(gate->scale), divisor);
