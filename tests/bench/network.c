@@ -18,6 +18,7 @@
 #include "sim/child.h"
 #include "sim/run.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,8 +170,18 @@ static double measure(const Case *c, int gpus, FILE *csv)
     return m.cpu;
 }
 
+/* Parent and child take turns. */
+static void stay_on_this_core(void)
+{
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET((size_t)sched_getcpu(), &here);
+    sched_setaffinity(0, sizeof(here), &here);
+}
+
 int main(int argc, char **argv)
 {
+    stay_on_this_core();
     FILE *csv = argc > 2 && strcmp(argv[1], "--csv") == 0 ? fopen(argv[2], "w") : NULL;
     int at = csv != NULL ? 3 : 1, most = argc > at ? atoi(argv[at]) : 1024;
     int most_simgrid = argc > at + 1 ? atoi(argv[at + 1]) : 128;
