@@ -157,9 +157,12 @@ START_TEST(writes_the_same_bytes_and_replaces_with_force_alone)
     ck_assert(g_file_get_contents(path, &second, &n_second, NULL));
     ck_assert_uint_eq(n_first, n_second);
     ck_assert_mem_eq(first, second, n_first);
-    g_autofree char *nowhere = g_build_filename(test_folder(), "no", "folder", NULL);
-    ck_assert(!moe_safetensors_write(nowhere, FALSE, &tensor, 1, NULL, &error));
-    assert_error(&error, MOE_ERROR_FAILED, nowhere);
+    g_autofree char *deeper = g_build_filename(test_folder(), "no", "folder", "yet", NULL);
+    ck_assert(moe_safetensors_write(deeper, FALSE, &tensor, 1, NULL, &error));
+    ck_assert(g_file_test(deeper, G_FILE_TEST_IS_REGULAR));
+    g_autofree char *below = g_build_filename(path, "file", NULL);
+    ck_assert(!moe_safetensors_write(below, FALSE, &tensor, 1, NULL, &error));
+    assert_error(&error, MOE_ERROR_FAILED, path);
 }
 END_TEST
 
